@@ -1,0 +1,197 @@
+package salamandra_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/compute"
+	"github.com/stretchr/testify/require"
+
+	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
+)
+
+// goldenGeneration reads generate.json: prompt, continuations and distributions.
+func goldenGeneration(t *testing.T, dir string) (prompt []int32, raw map[string]json.RawMessage) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "golden", "generate.json"))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &raw))
+	require.NoError(t, json.Unmarshal(raw["prompt"], &prompt))
+	return prompt, raw
+}
+
+// TestGenerateGolden compares greedy continuations with Transformers.
+func TestGenerateGolden(t *testing.T) {
+	salamandratest.EachModel(t, func(t *testing.T, dir string) {
+		prompt, raw := goldenGeneration(t, dir)
+		salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+			g := salamandra.NewGenerator(salamandratest.Load(t, b, dir), nil)
+			defer g.Close()
+			for key, penalty := range map[string]float64{"greedy": 1, "greedy_repetition_penalty_1.1": 1.1} {
+				var want []int32
+				require.NoError(t, json.Unmarshal(raw[key], &want))
+				opts := salamandra.DefaultGenerateOptions()
+				opts.MaxNewTokens, opts.RepetitionPenalty = len(want), penalty
+				got, err := g.Generate(context.Background(), [][]int32{prompt}, opts)
+				require.NoError(t, err)
+				require.Equal(t, want, got[0].IDs, key)
+			}
+		})
+	})
+}
+
+// TestDistributionGolden compares what sampling keeps, and how likely, with
+// Transformers' logits processors.
+func TestDistributionGolden(t *testing.T) {
+	salamandratest.EachModel(t, func(t *testing.T, dir string) {
+		prompt, raw := goldenGeneration(t, dir)
+		m := salamandratest.Load(t, salamandratest.Go(t), dir)
+		logits, err := m.Logits(nil, [][]int32{prompt})
+		require.NoError(t, err)
+		last := logits[0][len(prompt)-1]
+		for key, s := range map[string]salamandra.Sampling{
+			"distribution_rp1.1_t0.1_p0.9": {Temperature: 0.1, TopP: 0.9, RepetitionPenalty: 1.1},
+			"distribution_rp1.1_t1.0_p0.9": {Temperature: 1, TopP: 0.9, RepetitionPenalty: 1.1},
+			"distribution_rp1.1_t0.7_p0.5": {Temperature: 0.7, TopP: 0.5, RepetitionPenalty: 1.1},
+		} {
+			var want struct {
+				Tokens []int32
+				Probs  []float64
+				Kept   int
+			}
+			require.NoError(t, json.Unmarshal(raw[key], &want))
+			got := s.Candidates(last, prompt)
+			require.Len(t, got, want.Kept, key)
+			by := map[int32]float64{}
+			for _, c := range got {
+				by[c.ID] = c.Probability
+			}
+			for i, id := range want.Tokens {
+				require.InDelta(t, want.Probs[i], by[id], 1e-5, "%s: token %d", key, id)
+			}
+		}
+	})
+}
+
+// TestGenerateLaws checks that an answer does not depend on how it was computed.
+func TestGenerateLaws(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-gqa")
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		m := salamandratest.Load(t, b, dir)
+		system := []int32{4, 557, 398, 134, 1979, 1996}
+		prompts := [][]int32{
+			slices.Concat(system, []int32{200, 201, 202}),
+			slices.Concat(system, []int32{900}),
+			slices.Concat(system, []int32{300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319, 320, 321, 322, 323, 324, 325, 326, 327, 328, 329, 330, 331, 332, 333}),
+			{77},
+		}
+		opts := salamandra.DefaultGenerateOptions()
+		opts.MaxNewTokens = 9
+		want := make([]salamandra.Generation, len(prompts))
+		for i, p := range prompts {
+			want[i].IDs = uncached(t, m, p, opts.MaxNewTokens)
+		}
+		generate := func(prompts [][]int32, change func(*salamandra.GenerateOptions)) []salamandra.Generation {
+			g := salamandra.NewGenerator(m, nil)
+			defer g.Close()
+			o := opts
+			if change != nil {
+				change(&o)
+			}
+			got, err := g.Generate(context.Background(), prompts, o)
+			require.NoError(t, err)
+			return got
+		}
+		require.Equal(t, want[:3], generate(prompts[:3], nil), "a shared prefix, three lengths, one batch")
+		require.Equal(t, want, generate(prompts, nil), "no shared prefix")
+		require.Equal(t, want, generate(prompts, func(o *salamandra.GenerateOptions) { o.BatchSize = 3 }), "a last batch with empty rows")
+
+		stop := want[0].IDs[4]
+		first := slices.Index(want[0].IDs, stop)
+		stopped := generate(prompts[:1], func(o *salamandra.GenerateOptions) { o.StopTokens = []int32{stop} })
+		require.Equal(t, salamandra.Generation{IDs: want[0].IDs[:first:first], Stopped: true}, stopped[0], "the stop token ends the answer and is no part of it")
+
+		warm := func(o *salamandra.GenerateOptions) { o.Temperature, o.Seed = 1, 7 }
+		require.Equal(t, generate(prompts, warm), generate(prompts, warm), "same seed, same tokens")
+	})
+}
+
+// uncached continues a prompt greedily by computing all logits anew for each
+// token.
+func uncached(t *testing.T, m *salamandra.Model, prompt []int32, n int) []int32 {
+	t.Helper()
+	ids := slices.Clone(prompt)
+	for range n {
+		logits, err := m.Logits(nil, [][]int32{ids})
+		require.NoError(t, err)
+		last, best := logits[0][len(ids)-1], 0
+		for i, x := range last {
+			if x > last[best] {
+				best = i
+			}
+		}
+		ids = append(ids, int32(best))
+	}
+	return ids[len(prompt):]
+}
+
+func TestGenerateErrors(t *testing.T) {
+	m := salamandratest.Load(t, salamandratest.Go(t), salamandratest.Reference(t, "models", "tiny-mha"))
+	g := salamandra.NewGenerator(m, nil)
+	defer g.Close()
+	opts := salamandra.DefaultGenerateOptions()
+	opts.TopP, opts.BatchSize = 0, 0
+	_, err := g.Generate(context.Background(), [][]int32{{}, {1, 999999}, make([]int32, 9000)}, opts)
+	require.ErrorIs(t, err, salamandra.ErrPrompt)
+	for _, part := range []string{"top-p 0", "batch size 0", "prompt 0 is empty", "prompt 1: token 1 is id 999999", "prompt 2: 9000 tokens"} {
+		require.ErrorContains(t, err, part)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	opts = salamandra.DefaultGenerateOptions()
+	opts.OnToken = func(int, int32) { cancel() }
+	_, err = g.Generate(ctx, [][]int32{{1}}, opts)
+	require.True(t, errors.Is(err, context.Canceled), "%v", err)
+}
+
+// TestCandidatesByHand checks each step on numbers small enough to follow.
+func TestCandidatesByHand(t *testing.T) {
+	ln := func(p float64) float32 { return float32(math.Log(p)) }
+	logits := []float32{ln(0.5), ln(0.25), ln(0.125), ln(0.125)}
+	for _, row := range []struct {
+		name    string
+		s       salamandra.Sampling
+		history []int32
+		want    string
+	}{
+		{"all", salamandra.Sampling{Temperature: 1, TopP: 1, RepetitionPenalty: 1}, nil, "0:.500 1:.250 2:.125 3:.125"},
+		{"temperature 0.5 squares", salamandra.Sampling{Temperature: 0.5, TopP: 1, RepetitionPenalty: 1}, nil, "0:.727 1:.182 2:.045 3:.045"},
+		{"top-k keeps ties", salamandra.Sampling{Temperature: 1, TopK: 3, TopP: 1, RepetitionPenalty: 1}, nil, "0:.500 1:.250 2:.125 3:.125"},
+		{"top-k", salamandra.Sampling{Temperature: 1, TopK: 2, TopP: 1, RepetitionPenalty: 1}, nil, "0:.667 1:.333"},
+		{"top-p stops once reached", salamandra.Sampling{Temperature: 1, TopP: 0.7, RepetitionPenalty: 1}, nil, "0:.667 1:.333"},
+		{"min-p is relative to the top", salamandra.Sampling{Temperature: 1, TopP: 1, MinP: 0.4, RepetitionPenalty: 1}, nil, "0:.667 1:.333"},
+		{"temperature 0 is greedy", salamandra.Sampling{TopP: 1, RepetitionPenalty: 1}, nil, "0:1.000"},
+		{"a seen token pays", salamandra.Sampling{TopP: 1, RepetitionPenalty: 3}, []int32{0, 0}, "1:1.000"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var got []string
+			for _, c := range row.s.Candidates(logits, row.history) {
+				p, err := json.Marshal(math.Round(c.Probability*1000) / 1000)
+				require.NoError(t, err)
+				s := strings.TrimPrefix(string(p), "0")
+				if !strings.Contains(s, ".") {
+					s += "."
+				}
+				got = append(got, string(rune('0'+c.ID))+":"+s+strings.Repeat("0", 4-len(s[strings.Index(s, "."):])))
+			}
+			require.Equal(t, row.want, strings.Join(got, " "))
+		})
+	}
+}
