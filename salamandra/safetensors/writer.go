@@ -1,0 +1,191 @@
+package safetensors
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// A Writer writes one file, tensor by tensor, under a temporary name beside the
+// final one. It is not safe for concurrent use.
+type Writer struct {
+	path    string
+	tensors []Info
+	next    int // the tensor being written
+	written int // its bytes so far
+	file    *atomicFile
+	hash    hash.Hash
+}
+
+// Create begins the file at path. The header is fixed here: tensors in the
+// order in which Write will get their data, and metadata, which may be nil
+// (Transformers wants {"format":"pt"}). The error lists every tensor that
+// cannot be stored (ErrDtype, ErrShape, ErrOverflow, ErrDuplicate, ErrHeader
+// for a name).
+//
+// The caller ends with Commit, and defers Abort, which then does nothing.
+func Create(path string, tensors []Info, metadata map[string]string) (*Writer, error) {
+	text, err := formatHeader(path, tensors, metadata)
+	if err != nil {
+		return nil, err
+	}
+	file, err := createAtomic(path)
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{path: path, tensors: slices.Clone(tensors), file: file, hash: sha256.New()}
+	if err := w.write(text); err != nil {
+		w.Abort()
+		return nil, err
+	}
+	return w, nil
+}
+
+// formatHeader returns the length and the JSON of a header, padded so that the
+// data begins at a multiple of 8.
+func formatHeader(path string, tensors []Info, metadata map[string]string) ([]byte, error) {
+	f := &faults{path: path}
+	b := bytes.NewBuffer(make([]byte, lengthSize))
+	b.WriteByte('{')
+	if metadata != nil {
+		fmt.Fprintf(b, `"%s":{`, metadataKey)
+		for i, key := range sortedKeys(metadata) {
+			separate(b, i)
+			fmt.Fprintf(b, "%s:%s", quote(key), quote(metadata[key]))
+		}
+		b.WriteByte('}')
+	}
+	seen := map[string]bool{}
+	begin := 0
+	for i, t := range tensors {
+		n, err := t.numBytes()
+		switch {
+		case err != nil:
+			f.add(t.Name, err)
+		case begin+n < begin:
+			f.add(t.Name, fmt.Errorf("%w: end of its data", ErrOverflow))
+		case t.Name == metadataKey || strings.ToValidUTF8(t.Name, "") != t.Name:
+			f.add(t.Name, fmt.Errorf("%w: not a tensor name", ErrHeader))
+		case seen[t.Name]:
+			f.add(t.Name, ErrDuplicate)
+		}
+		seen[t.Name] = true
+		if i > 0 || metadata != nil {
+			b.WriteByte(',')
+		}
+		shape := strings.ReplaceAll(fmt.Sprint(t.Shape), " ", ",")
+		fmt.Fprintf(b, `%s:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`, quote(t.Name), t.Dtype, shape, begin, begin+n)
+		begin += n
+	}
+	b.WriteByte('}')
+	for b.Len()%8 != 0 {
+		b.WriteByte(' ')
+	}
+	if n := b.Len() - lengthSize; n > MaxHeaderSize {
+		f.add("", fmt.Errorf("%w: %d, want at most %d", ErrHeaderSize, n, MaxHeaderSize))
+	}
+	binary.LittleEndian.PutUint64(b.Bytes(), uint64(b.Len()-lengthSize))
+	return b.Bytes(), f.err()
+}
+
+// separate writes a comma before every item but the first.
+func separate(b *bytes.Buffer, i int) {
+	if i > 0 {
+		b.WriteByte(',')
+	}
+}
+
+// quote returns s as a JSON string.
+func quote(s string) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.Encode(s) // a string always encodes
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// Write stores all the data of the next tensor, which must be called name and
+// have len(data) bytes (ErrOrder, ErrSize).
+func (w *Writer) Write(name string, data []byte) error {
+	if want, ok := w.expected(); ok && want.Name == name && want.NumBytes() != len(data) {
+		return w.fail(name, fmt.Errorf("%w: %d bytes, want %d", ErrSize, len(data), want.NumBytes()))
+	}
+	return w.WriteChunk(name, data)
+}
+
+// WriteChunk stores the next bytes of the tensor called name, which must be the
+// one in progress or, when that is complete, the next (ErrOrder). A chunk must
+// not reach beyond its tensor (ErrSize).
+func (w *Writer) WriteChunk(name string, chunk []byte) error {
+	want, ok := w.expected()
+	if !ok {
+		return w.fail(name, fmt.Errorf("%w: all are written", ErrOrder))
+	}
+	if want.Name != name {
+		return w.fail(name, fmt.Errorf("%w: want %q", ErrOrder, want.Name))
+	}
+	size := want.NumBytes()
+	if len(chunk) > size-w.written {
+		return w.fail(name, fmt.Errorf("%w: %d bytes, want at most %d", ErrSize, len(chunk), size-w.written))
+	}
+	if err := w.write(chunk); err != nil {
+		return w.fail(name, err)
+	}
+	if w.written += len(chunk); w.written == size {
+		w.next, w.written = w.next+1, 0
+	}
+	return nil
+}
+
+// expected returns the tensor whose data comes next, and whether there is one.
+func (w *Writer) expected() (Info, bool) {
+	if w.next == len(w.tensors) {
+		return Info{}, false
+	}
+	return w.tensors[w.next], true
+}
+
+// write appends to the file, hashing and writing at the same time.
+func (w *Writer) write(data []byte) error {
+	hashed := make(chan struct{})
+	go func() {
+		w.hash.Write(data)
+		close(hashed)
+	}()
+	_, err := w.file.Write(data)
+	<-hashed
+	return err
+}
+
+// fail returns a fault of the file being written.
+func (w *Writer) fail(tensor string, err error) error {
+	return &Error{Path: w.path, Tensor: tensor, Err: err}
+}
+
+// Commit syncs the file to disk and gives it its name, replacing what had it.
+// It fails with ErrIncomplete, listing the tensors, if data is missing.
+func (w *Writer) Commit() error {
+	f := &faults{path: w.path}
+	for _, t := range w.tensors[w.next:] {
+		f.add(t.Name, ErrIncomplete)
+	}
+	if err := f.err(); err != nil {
+		return err
+	}
+	return w.file.Commit()
+}
+
+// Abort removes the unfinished file; after Commit it does nothing.
+func (w *Writer) Abort() error { return w.file.Abort() }
+
+// SHA256 returns the hash of what was written so far, which after Commit is
+// what a reader of the file must find.
+func (w *Writer) SHA256() [sha256.Size]byte { return [sha256.Size]byte(w.hash.Sum(nil)) }
