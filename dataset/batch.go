@@ -1,0 +1,82 @@
+package dataset
+
+import "fmt"
+
+// Batch is one step's input as plain slices, ready to become tensors. P, B, S
+// and N are their sizes: tokens of the shared prefix, rows, suffix tokens per
+// row, targets. Rows beyond the examples are empty: Lengths 0, no targets.
+type Batch struct {
+	// IDs are the examples' ids, at most B.
+	IDs        []string
+	P, B, S, N int
+	// Prefix [P] comes before each row.
+	Prefix []int32
+	// Suffix [B*S] is row-major and padded on the right with the plan's PadID.
+	// Its positions in the sequence start at P.
+	Suffix []int32
+	// Lengths [B] are the tokens of each row.
+	Lengths []int32
+	// TargetPositions [N] are indices into Suffix: the model's output there
+	// predicts Labels [N], which counts Weights [N], 1 or 0 for filling up. A
+	// target with weight 0 has position and label 0.
+	TargetPositions, Labels []int32
+	Weights                 []float32
+	// TrainedTokens is the number of targets with weight 1: what a loss summed
+	// over the targets is divided by.
+	TrainedTokens int
+	// Tokens is P and all Lengths; SequenceTokens is the same with P counted
+	// for each example.
+	Tokens, SequenceTokens int
+}
+
+// Batch returns the batch of the examples with these indices, usually an
+// element of [Plan.Epoch], in the smallest shape that fits. It fails with
+// [ErrShape] if there is none, or an index is out of range.
+func (p *Plan) Batch(indices []int) (Batch, error) {
+	targets := 0
+	for _, i := range indices {
+		if i < 0 || i >= len(p.examples) {
+			return Batch{}, fmt.Errorf("dataset: %w: index %d of %d examples", ErrShape, i, len(p.examples))
+		}
+		targets += len(p.targets(p.examples[i]))
+	}
+	length := p.longest(indices)
+	for _, s := range p.Shapes {
+		if s.S >= length && s.B >= len(indices) && s.N >= targets {
+			return p.fill(s, indices), nil
+		}
+	}
+	return Batch{}, fmt.Errorf("dataset: %w: %d rows of %d tokens with %d targets", ErrShape, len(indices), length, targets)
+}
+
+func (p *Plan) fill(s Shape, indices []int) Batch {
+	P := len(p.Prefix)
+	b := Batch{
+		P: P, B: s.B, S: s.S, N: s.N,
+		Prefix:          p.Prefix,
+		Suffix:          make([]int32, s.B*s.S),
+		Lengths:         make([]int32, s.B),
+		TargetPositions: make([]int32, s.N),
+		Labels:          make([]int32, s.N),
+		Weights:         make([]float32, s.N),
+		Tokens:          P,
+	}
+	for i := range b.Suffix {
+		b.Suffix[i] = p.opts.PadID
+	}
+	for row, i := range indices {
+		e := p.examples[i]
+		b.IDs = append(b.IDs, e.ID)
+		n := copy(b.Suffix[row*s.S:], e.IDs[P:])
+		b.Lengths[row] = int32(n)
+		b.Tokens += n
+		b.SequenceTokens += P + n
+		for _, t := range p.targets(e) {
+			b.TargetPositions[b.TrainedTokens] = int32(row*s.S + t - 1 - P)
+			b.Labels[b.TrainedTokens] = e.IDs[t]
+			b.Weights[b.TrainedTokens] = 1
+			b.TrainedTokens++
+		}
+	}
+	return b
+}

@@ -1,0 +1,261 @@
+package dataset
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+)
+
+// lengthMultiple and targetMultiple round shapes up, so that small changes of
+// the data compile to the same shapes and matrix units are filled.
+const (
+	lengthMultiple = 8
+	targetMultiple = 16
+)
+
+// PlanOptions are the choices of [NewPlan].
+type PlanOptions struct {
+	// BatchSize is the most examples in a batch, 1 or more.
+	BatchSize int
+	// MaxShapes is the most tensor shapes, 1 or more. Each is compiled once;
+	// more of them mean less padding.
+	MaxShapes int
+	// Shuffle orders each epoch by its seed and batches examples of similar
+	// length together. Without it batches are consecutive examples.
+	Shuffle bool
+	// SharedPrefix splits off the tokens that all examples begin with.
+	SharedPrefix bool
+	// LossAll makes every token after the first a target instead of the trained
+	// ones only. Targets are in suffixes only, so there is no shared prefix then.
+	LossAll bool
+	// PadID fills the rest of rows. It is never attended to nor trained, any id
+	// of the vocabulary will do.
+	PadID int32
+}
+
+// DefaultPlanOptions returns batches of 4, at most 3 shapes, shuffled, with a
+// shared prefix, padded with Salamandra's <pad>, 3.
+func DefaultPlanOptions() PlanOptions {
+	return PlanOptions{BatchSize: 4, MaxShapes: 3, Shuffle: true, SharedPrefix: true, PadID: 3}
+}
+
+// Shape is one shape of batches: B rows of S suffix tokens with room for N
+// targets. Batches is how many of them an epoch has.
+type Shape struct {
+	B, S, N int
+	Batches int
+}
+
+// Plan is the division of examples into batches. Its exported fields describe
+// an epoch, any epoch: they do not depend on its seed.
+type Plan struct {
+	// Prefix is the tokens that all examples begin with, P = len(Prefix). It
+	// ends before the predecessor of the first target, so that every target is
+	// predicted within a suffix.
+	Prefix []int32
+	// Shapes rise in S.
+	Shapes []Shape
+	// Batches is the number of batches.
+	Batches int
+	// Tokens counts the tokens that are computed, the prefix once per batch.
+	Tokens int
+	// Slots counts what is computed, padding included: P + B*S per batch.
+	Slots int
+	// SequenceTokens counts the tokens of all examples, each with its prefix:
+	// the work if nothing was shared nor padded.
+	SequenceTokens int
+
+	examples []Example
+	opts     PlanOptions
+}
+
+// NewPlan lays out batches of the examples, which are kept and must not be
+// changed. It fails with [ErrOption], [ErrEmpty], or [Faults] naming each
+// example whose mask does not fit ([ErrUntrained]): not as long as its ids,
+// nothing trained, or the first token trained, which nothing predicts.
+func NewPlan(examples []Example, opts PlanOptions) (*Plan, error) {
+	if opts.BatchSize < 1 || opts.MaxShapes < 1 {
+		return nil, fmt.Errorf("dataset: %w: BatchSize is %d and MaxShapes %d, want 1 or more", ErrOption, opts.BatchSize, opts.MaxShapes)
+	}
+	if len(examples) == 0 {
+		return nil, fmt.Errorf("dataset: %w to plan batches of", ErrEmpty)
+	}
+	p := &Plan{examples: examples, opts: opts}
+	var faults Faults
+	for i, e := range examples {
+		if err := p.check(e); err != nil {
+			faults = append(faults, Fault{Record: cmp.Or(e.ID, fmt.Sprintf("#%d", i+1)), Err: err})
+		}
+		p.SequenceTokens += len(e.IDs)
+	}
+	if err := faults.err(); err != nil {
+		return nil, err
+	}
+	if opts.SharedPrefix && !opts.LossAll {
+		p.Prefix = sharedPrefix(examples)
+	}
+	p.layOut()
+	return p, nil
+}
+
+func (p *Plan) check(e Example) error {
+	switch {
+	case len(e.Train) != len(e.IDs):
+		return fmt.Errorf("%w: %d entries for %d tokens", ErrUntrained, len(e.Train), len(e.IDs))
+	case len(p.targets(e)) == 0:
+		return fmt.Errorf("%w: nothing to learn in %d tokens", ErrUntrained, len(e.IDs))
+	case e.Train[0]:
+		return fmt.Errorf("%w: the first token is trained, but nothing predicts it", ErrUntrained)
+	}
+	return nil
+}
+
+// targets returns the places of the tokens to predict.
+func (p *Plan) targets(e Example) []int {
+	var at []int
+	for t := 1; t < len(e.IDs); t++ {
+		if e.Train[t] || p.opts.LossAll {
+			at = append(at, t)
+		}
+	}
+	return at
+}
+
+// sharedPrefix returns the longest common prefix that ends before the
+// predecessor of every trained token.
+func sharedPrefix(examples []Example) []int32 {
+	prefix := examples[0].IDs
+	for _, e := range examples {
+		n := min(len(prefix), slices.Index(e.Train, true)-1)
+		i := 0
+		for i < n && prefix[i] == e.IDs[i] {
+			i++
+		}
+		prefix = prefix[:i:i]
+	}
+	return prefix
+}
+
+// suffix returns the number of tokens of an example after the prefix.
+func (p *Plan) suffix(e Example) int { return len(e.IDs) - len(p.Prefix) }
+
+// layOut chooses the shapes and sums up an epoch.
+func (p *Plan) layOut() {
+	cost := func(u unit) int { return p.slots(p.shape(u)) }
+	for _, u := range chooseBuckets(p.units(), p.opts.MaxShapes, cost) {
+		s := p.shape(u)
+		s.N = p.mostTargets(s)
+		p.Shapes = append(p.Shapes, s)
+		p.Batches += s.Batches
+		p.Slots += p.slots(s)
+	}
+	p.Tokens = p.SequenceTokens + (p.Batches-len(p.examples))*len(p.Prefix)
+}
+
+// units returns what goes into buckets by length: examples if they are
+// shuffled, else batches, since consecutive examples stay together.
+func (p *Plan) units() []unit {
+	perUnit := p.batchSize()
+	if p.opts.Shuffle {
+		perUnit = 1
+	}
+	var units []unit
+	for indices := range slices.Chunk(p.consecutive(), perUnit) {
+		units = append(units, unit{roundUp(p.longest(indices), lengthMultiple), 1})
+	}
+	return units
+}
+
+// shape returns the batches of a bucket, N left out. Shuffled examples are
+// spread evenly over as many batches as they need, so that a bucket of 17 runs
+// as 9 + 8 rows and not as 16 + 1 padded to 16 + 16.
+func (p *Plan) shape(u unit) Shape {
+	if !p.opts.Shuffle {
+		return Shape{B: p.batchSize(), S: u.length, Batches: u.count}
+	}
+	batches := ceilDiv(u.count, p.batchSize())
+	return Shape{B: ceilDiv(u.count, batches), S: u.length, Batches: batches}
+}
+
+// slots returns the tokens, padding included, of all batches of a shape.
+func (p *Plan) slots(s Shape) int { return s.Batches * (len(p.Prefix) + s.B*s.S) }
+
+// mostTargets bounds the targets of any batch that fits the shape.
+func (p *Plan) mostTargets(s Shape) int {
+	var counts []int
+	for _, e := range p.examples {
+		if p.suffix(e) <= s.S {
+			counts = append(counts, len(p.targets(e)))
+		}
+	}
+	slices.SortFunc(counts, func(a, b int) int { return b - a })
+	n := 0
+	for _, c := range counts[:min(s.B, len(counts))] {
+		n += c
+	}
+	return roundUp(n, targetMultiple)
+}
+
+func (p *Plan) batchSize() int { return min(p.opts.BatchSize, len(p.examples)) }
+
+func (p *Plan) consecutive() []int {
+	indices := make([]int, len(p.examples))
+	for i := range indices {
+		indices[i] = i
+	}
+	return indices
+}
+
+// longest returns the longest suffix among the examples.
+func (p *Plan) longest(indices []int) int {
+	n := 0
+	for _, i := range indices {
+		n = max(n, p.suffix(p.examples[i]))
+	}
+	return n
+}
+
+// Padding returns the share of suffix slots that hold no token, from 0 to 1.
+func (p *Plan) Padding() float64 {
+	shared := p.Batches * len(p.Prefix)
+	return float64(p.Slots-p.Tokens) / float64(p.Slots-shared)
+}
+
+// String describes the plan in a few lines: the shapes and what they cost.
+func (p *Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d examples in %d batches per epoch, shared prefix of %d tokens\n", len(p.examples), p.Batches, len(p.Prefix))
+	for _, s := range p.Shapes {
+		fmt.Fprintf(&b, "%5d batches of %d x %d tokens, up to %d targets\n", s.Batches, s.B, s.S, s.N)
+	}
+	fmt.Fprintf(&b, "padding %.1f %% of the suffixes; %d tokens computed, %d with nothing shared or padded (%.1f times)\n",
+		100*p.Padding(), p.Slots, p.SequenceTokens, float64(p.SequenceTokens)/float64(p.Slots))
+	return b.String()
+}
+
+// Epoch returns the batches of an epoch as indices of examples, every example
+// once. Shuffled epochs depend on seed and epoch alone; the order of batches is
+// independent of their lengths, and those of one shape differ by at most one
+// example in size. Without Shuffle both arguments are ignored.
+func (p *Plan) Epoch(epoch int, seed uint64) [][]int {
+	if !p.opts.Shuffle {
+		return slices.Collect(slices.Chunk(p.consecutive(), p.batchSize()))
+	}
+	rng := rand.New(rand.NewPCG(seed, uint64(epoch)))
+	buckets := make([][]int, len(p.Shapes))
+	for _, i := range rng.Perm(len(p.examples)) {
+		s := slices.IndexFunc(p.Shapes, func(s Shape) bool { return s.S >= p.suffix(p.examples[i]) })
+		buckets[s] = append(buckets[s], i)
+	}
+	var batches [][]int
+	for s, bucket := range buckets {
+		n := p.Shapes[s].Batches
+		for k := range n {
+			batches = append(batches, bucket[k*len(bucket)/n:(k+1)*len(bucket)/n])
+		}
+	}
+	rng.Shuffle(len(batches), func(i, j int) { batches[i], batches[j] = batches[j], batches[i] })
+	return batches
+}

@@ -1,0 +1,314 @@
+package dataset
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// random makes n examples: prefix common tokens, then a prompt and an answer
+// of lengths drawn from the two ranges, then an untrained newline.
+func random(n, prefix int, prompt, answer [2]int) []Example {
+	rng := rand.New(rand.NewPCG(7, 7))
+	between := func(r [2]int) int { return r[0] + rng.IntN(r[1]-r[0]+1) }
+	var es []Example
+	for i := range n {
+		e := Example{ID: fmt.Sprint("q", i)}
+		add := func(count int, train bool, token func(int) int32) {
+			for k := range count {
+				e.IDs, e.Train = append(e.IDs, token(k)), append(e.Train, train)
+			}
+		}
+		word := func(int) int32 { return 1000 + rng.Int32N(5000) }
+		add(prefix, false, func(k int) int32 { return int32(10 + k%500) })
+		add(1, false, func(int) int32 { return 2000 + int32(i) }) // tells the prompts apart
+		add(between(prompt), false, word)
+		add(between(answer), true, word)
+		add(1, false, func(int) int32 { return 9 })
+		es = append(es, e)
+	}
+	return es
+}
+
+// impulse has the lengths of the project's data: a long system prompt, short
+// questions and JSON answers of about 200 tokens.
+func impulse(n int) []Example { return random(n, 1100, [2]int{8, 40}, [2]int{110, 260}) }
+
+// target is one thing to learn: after the sequence before it comes label.
+type target struct {
+	Example string
+	At      int
+	Label   int32
+}
+
+// wanted returns the targets of the examples by the definition of training.
+func wanted(es []Example, all bool) []target {
+	var ts []target
+	for _, e := range es {
+		for t := 1; t < len(e.IDs); t++ {
+			if all || e.Train[t] {
+				ts = append(ts, target{e.ID, t, e.IDs[t]})
+			}
+		}
+	}
+	return ts
+}
+
+// found reads the targets back out of a batch and checks that each row is the
+// example it is said to be, with the prefix before it and padding behind.
+func found(t *testing.T, b Batch, byID map[string]Example, pad int32) []target {
+	t.Helper()
+	require.Equal(t, []int{b.P, b.B * b.S, b.B, b.N, b.N, b.N},
+		[]int{len(b.Prefix), len(b.Suffix), len(b.Lengths), len(b.TargetPositions), len(b.Labels), len(b.Weights)})
+	tokens, sequence := b.P, 0
+	for row, n := range b.Lengths {
+		suffix := b.Suffix[row*b.S : (row+1)*b.S]
+		if row < len(b.IDs) {
+			require.Equal(t, byID[b.IDs[row]].IDs, slices.Concat(b.Prefix, suffix[:n]))
+			tokens, sequence = tokens+int(n), sequence+b.P+int(n)
+		} else {
+			require.Zero(t, n, "an empty row")
+		}
+		require.False(t, slices.ContainsFunc(suffix[n:], func(id int32) bool { return id != pad }))
+	}
+	require.Equal(t, []int{tokens, sequence}, []int{b.Tokens, b.SequenceTokens})
+	var ts []target
+	for i, at := range b.TargetPositions {
+		if b.Weights[i] == 0 {
+			require.Equal(t, []int32{0, 0}, []int32{at, b.Labels[i]})
+			continue
+		}
+		require.EqualValues(t, 1, b.Weights[i])
+		row := int(at) / b.S
+		ts = append(ts, target{b.IDs[row], b.P + int(at)%b.S + 1, b.Labels[i]})
+	}
+	require.Len(t, ts, b.TrainedTokens)
+	return ts
+}
+
+// TestPlanLaws: whatever the data and options, an epoch is the examples and
+// their targets, each exactly once, and the plan's figures are those of the
+// batches.
+func TestPlanLaws(t *testing.T) {
+	base := DefaultPlanOptions()
+	base.BatchSize = 16
+	with := func(change func(*PlanOptions)) PlanOptions {
+		o := base
+		change(&o)
+		return o
+	}
+	outlier := append(random(40, 20, [2]int{1, 9}, [2]int{5, 30}), random(1, 20, [2]int{900, 900}, [2]int{10, 10})...)
+	outlier[40].ID = "outlier"
+	for _, row := range []struct {
+		name     string
+		examples []Example
+		opts     PlanOptions
+		prefix   int
+	}{
+		{name: "impulse", examples: impulse(100), opts: base, prefix: 1100},
+		{name: "in order", examples: impulse(100), opts: with(func(o *PlanOptions) { o.Shuffle = false }), prefix: 1100},
+		{name: "no prefix wanted", examples: impulse(20), opts: with(func(o *PlanOptions) { o.SharedPrefix = false })},
+		{name: "no prefix there", examples: random(50, 0, [2]int{0, 5}, [2]int{1, 90}), opts: base},
+		{name: "all tokens", examples: random(30, 50, [2]int{0, 9}, [2]int{1, 50}), opts: with(func(o *PlanOptions) { o.LossAll = true })},
+		{name: "one example", examples: random(1, 30, [2]int{4, 4}, [2]int{3, 3}), opts: base, prefix: 34},
+		{name: "equal examples", examples: slices.Repeat(random(1, 30, [2]int{4, 4}, [2]int{3, 3}), 5), opts: base, prefix: 34},
+		{name: "answers at once", examples: []Example{
+			{ID: "a", IDs: []int32{1, 2, 3}, Train: []bool{false, true, true}},
+			{ID: "b", IDs: []int32{1, 2}, Train: []bool{false, true}},
+		}, opts: base},
+		{name: "batches of one", examples: random(9, 9, [2]int{1, 9}, [2]int{1, 60}), opts: with(func(o *PlanOptions) { o.BatchSize = 1 }), prefix: 9},
+		{name: "outlier", examples: outlier, opts: base, prefix: 20},
+		{name: "one shape", examples: outlier, opts: with(func(o *PlanOptions) { o.MaxShapes = 1 }), prefix: 20},
+		{name: "many shapes", examples: outlier, opts: with(func(o *PlanOptions) { o.MaxShapes = 99 }), prefix: 20},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			plan, err := NewPlan(row.examples, row.opts)
+			require.NoError(t, err)
+			require.Len(t, plan.Prefix, row.prefix)
+			require.LessOrEqual(t, len(plan.Shapes), row.opts.MaxShapes)
+			checkEpoch(t, plan, row.examples, row.opts)
+		})
+	}
+}
+
+func checkEpoch(t *testing.T, plan *Plan, examples []Example, opts PlanOptions) {
+	t.Helper()
+	byID := map[string]Example{}
+	for _, e := range examples {
+		byID[e.ID] = e
+	}
+	var targets []target
+	var indices []int
+	var tokens, slots, sequence, suffixes int
+	shapes := map[Shape]int{}
+	epoch := plan.Epoch(3, 42)
+	for _, b := range epoch {
+		require.NotEmpty(t, b)
+		indices = append(indices, b...)
+		batch, err := plan.Batch(b)
+		require.NoError(t, err)
+		targets = append(targets, found(t, batch, byID, opts.PadID)...)
+		tokens, sequence = tokens+batch.Tokens, sequence+batch.SequenceTokens
+		slots, suffixes = slots+batch.P+batch.B*batch.S, suffixes+batch.B*batch.S
+		shapes[Shape{B: batch.B, S: batch.S, N: batch.N}]++
+		require.Zero(t, batch.S%8)
+		require.Zero(t, batch.N%16)
+		require.LessOrEqual(t, batch.B, opts.BatchSize)
+		require.True(t, !opts.Shuffle || len(b) >= batch.B-1, "at most one row of a shuffled batch is empty")
+	}
+	slices.Sort(indices)
+	require.Equal(t, numbers(len(examples)), indices, "each example once")
+	require.Equal(t, sorted(wanted(examples, opts.LossAll)), sorted(targets), "each target once, with its label")
+
+	require.Equal(t, []int{plan.Batches, plan.Tokens, plan.Slots, plan.SequenceTokens}, []int{len(epoch), tokens, slots, sequence})
+	require.InDelta(t, float64(slots-tokens)/float64(suffixes), plan.Padding(), 1e-12)
+	require.Len(t, shapes, len(plan.Shapes))
+	for _, s := range plan.Shapes {
+		require.Equal(t, s.Batches, shapes[Shape{B: s.B, S: s.S, N: s.N}])
+	}
+}
+
+func sorted(ts []target) []target {
+	return slices.SortedFunc(slices.Values(ts), func(a, b target) int {
+		return cmp.Or(cmp.Compare(a.Example, b.Example), cmp.Compare(a.At, b.At))
+	})
+}
+
+func TestPlanPadding(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		examples []Example
+		shuffle  bool
+		most     float64
+		speedup  float64 // slots against separate sequences, at least
+	}{
+		{name: "impulse shuffled", examples: impulse(700), shuffle: true, most: .15, speedup: 4},
+		{name: "impulse in order", examples: impulse(700), most: .3, speedup: 3.5},
+		{name: "any length from 11 to 1010", examples: random(700, 0, [2]int{0, 9}, [2]int{10, 1000}), shuffle: true, most: .25},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			opts := DefaultPlanOptions()
+			opts.BatchSize, opts.Shuffle = 16, row.shuffle
+			plan, err := NewPlan(row.examples, opts)
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(plan.Shapes), 3)
+			require.Less(t, plan.Padding(), row.most)
+			require.Greater(t, float64(plan.SequenceTokens)/float64(plan.Slots), row.speedup)
+		})
+	}
+}
+
+func TestEpoch(t *testing.T) {
+	opts := DefaultPlanOptions()
+	plan, err := NewPlan(impulse(50), opts)
+	require.NoError(t, err)
+	again, err := NewPlan(impulse(50), opts)
+	require.NoError(t, err)
+	require.Equal(t, plan.Epoch(2, 42), again.Epoch(2, 42), "same seed, same batches")
+	require.NotEqual(t, plan.Epoch(2, 42), plan.Epoch(3, 42), "epochs differ")
+	require.NotEqual(t, plan.Epoch(2, 42), plan.Epoch(2, 43), "seeds differ")
+
+	opts.Shuffle = false
+	plan, err = NewPlan(impulse(10), opts)
+	require.NoError(t, err)
+	want := [][]int{{0, 1, 2, 3}, {4, 5, 6, 7}, {8, 9}}
+	require.Equal(t, want, plan.Epoch(0, 1), "the file's order")
+	require.Equal(t, want, plan.Epoch(5, 2), "in every epoch")
+}
+
+// TestEpochOrderUnbiased: a shape's batches are not found early or late in the
+// epoch, so that no part of a learning rate schedule sees one length only.
+func TestEpochOrderUnbiased(t *testing.T) {
+	opts := DefaultPlanOptions()
+	plan, err := NewPlan(impulse(200), opts)
+	require.NoError(t, err)
+	const epochs = 200
+	sum, n := map[int]float64{}, map[int]float64{}
+	for e := range epochs {
+		batches := plan.Epoch(e, 42)
+		for place, b := range batches {
+			batch, err := plan.Batch(b)
+			require.NoError(t, err)
+			sum[batch.S] += float64(place) / float64(len(batches)-1)
+			n[batch.S]++
+		}
+	}
+	require.Len(t, sum, 3)
+	for s := range sum {
+		require.InDelta(t, .5, sum[s]/n[s], .03, "mean place of batches of length %d", s)
+	}
+}
+
+func TestChooseBuckets(t *testing.T) {
+	padded := func(u unit) int { return u.length * u.count }
+	for _, row := range []struct {
+		name, reason string
+		units        []unit
+		most         int
+		want         []unit
+	}{
+		{name: "one", units: []unit{{8, 1}, {16, 2}, {8, 1}}, most: 1, want: []unit{{16, 4}}},
+		{name: "two", units: []unit{{8, 1}, {16, 2}, {8, 1}}, most: 2, want: []unit{{8, 2}, {16, 2}}},
+		{name: "enough", units: []unit{{8, 1}, {16, 1}}, most: 9, want: []unit{{8, 1}, {16, 1}}},
+		{name: "best cut", units: []unit{{8, 10}, {16, 10}, {96, 1}, {104, 1}}, most: 2, want: []unit{{16, 20}, {104, 2}}, reason: "80 + 8 padded; every other cut pads more"},
+		{name: "three", units: []unit{{8, 10}, {16, 10}, {96, 1}, {104, 1}}, most: 3, want: []unit{{8, 10}, {16, 10}, {104, 2}}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			require.Equal(t, row.want, chooseBuckets(row.units, row.most, padded), row.reason)
+		})
+	}
+	free := chooseBuckets([]unit{{8, 3}, {16, 3}}, 2, func(unit) int { return 0 })
+	require.Equal(t, []unit{{16, 6}}, free, "of equal costs the fewest shapes")
+}
+
+func TestNewPlanRefuses(t *testing.T) {
+	good := impulse(3)
+	opts := DefaultPlanOptions()
+	_, err := NewPlan(nil, opts)
+	require.ErrorIs(t, err, ErrEmpty)
+	for _, bad := range []PlanOptions{{BatchSize: 0, MaxShapes: 1}, {BatchSize: 1, MaxShapes: 0}} {
+		_, err = NewPlan(good, bad)
+		require.ErrorIs(t, err, ErrOption)
+	}
+	_, err = NewPlan([]Example{
+		good[0],
+		{ID: "short mask", IDs: []int32{1, 2}, Train: []bool{true}},
+		{ID: "untrained", IDs: []int32{1, 2}, Train: []bool{false, false}},
+		{ID: "first", IDs: []int32{1, 2}, Train: []bool{true, true}},
+		{},
+	}, opts)
+	require.ErrorIs(t, err, ErrUntrained)
+	for _, text := range []string{"4 faults", `"short mask"`, `"untrained"`, `"first"`, `"#5"`} {
+		require.ErrorContains(t, err, text)
+	}
+}
+
+func TestBatchRefuses(t *testing.T) {
+	plan, err := NewPlan(impulse(3), DefaultPlanOptions())
+	require.NoError(t, err)
+	for _, indices := range [][]int{{-1}, {3}, {0, 1, 2, 0}} {
+		_, err := plan.Batch(indices)
+		require.ErrorIs(t, err, ErrShape)
+	}
+	empty, err := plan.Batch(nil)
+	require.NoError(t, err)
+	require.Zero(t, empty.TrainedTokens, "a batch of empty rows is allowed: a device with nothing left to do")
+}
+
+// TestPlanAnyBatch: batches need not come from Epoch.
+func TestPlanAnyBatch(t *testing.T) {
+	examples := impulse(60)
+	plan, err := NewPlan(examples, DefaultPlanOptions())
+	require.NoError(t, err)
+	byID := map[string]Example{}
+	for _, e := range examples {
+		byID[e.ID] = e
+	}
+	batch, err := plan.Batch([]int{17, 3})
+	require.NoError(t, err)
+	require.ElementsMatch(t, wanted([]Example{examples[17], examples[3]}, false), found(t, batch, byID, 3))
+}
