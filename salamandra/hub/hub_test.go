@@ -1,0 +1,71 @@
+package hub_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/impulse-salamandra/finetune/salamandra/hub"
+)
+
+func Example() {
+	dir, err := hub.Resolve(".")
+	fmt.Println(dir, err)
+	// Output: . <nil>
+}
+
+func TestResolve(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("HF_HUB_CACHE", cache)
+	write := func(path, text string) {
+		path = filepath.Join(cache, path)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	write("models--BSC-LT--whole/refs/main", "abc\n")
+	write("models--BSC-LT--whole/snapshots/abc/config.json", "{}")
+	write("models--BSC-LT--part/refs/main", "abc")
+
+	dir, err := hub.Resolve("BSC-LT/whole")
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(cache, "models--BSC-LT--whole", "snapshots", "abc"), dir)
+
+	dir, err = hub.Resolve(cache)
+	require.NoError(t, err)
+	require.Equal(t, cache, dir, "a directory is itself")
+
+	for name, want := range map[string]string{
+		"BSC-LT/part":       "incomplete; fetch it again with: hf download BSC-LT/part",
+		"BSC-LT/absent":     "fetch it with: hf download BSC-LT/absent",
+		"./no/such/dir":     "is not a directory",
+		"../../etc":         "is not a directory",
+		"a/b/c":             "is not a directory",
+		"models--BSC-LT/..": "is not a directory",
+	} {
+		_, err := hub.Resolve(name)
+		require.ErrorIs(t, err, hub.ErrNotFound, name)
+		require.ErrorContains(t, err, want, name)
+	}
+}
+
+func TestCacheDir(t *testing.T) {
+	for _, v := range []string{"HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"} {
+		t.Setenv(v, "")
+	}
+	t.Setenv("HOME", "/home/u")
+	dir := func() string {
+		d, err := hub.CacheDir()
+		require.NoError(t, err)
+		return d
+	}
+	require.Equal(t, "/home/u/.cache/huggingface/hub", dir())
+	t.Setenv("XDG_CACHE_HOME", "/x")
+	require.Equal(t, "/x/huggingface/hub", dir())
+	t.Setenv("HF_HOME", "/h")
+	require.Equal(t, "/h/hub", dir())
+	t.Setenv("HF_HUB_CACHE", "/c")
+	require.Equal(t, "/c", dir(), "the most specific wins")
+}
