@@ -217,11 +217,9 @@ func (p *Plan) longest(indices []int) int {
 	return n
 }
 
-// Padding returns the share of suffix slots that hold no token, from 0 to 1.
-func (p *Plan) Padding() float64 {
-	shared := p.Batches * len(p.Prefix)
-	return float64(p.Slots-p.Tokens) / float64(p.Slots-shared)
-}
+// Padding returns the share of the computed tokens that are padding, from 0 to
+// 1: rows are as long as their shape, and the last ones may be empty.
+func (p *Plan) Padding() float64 { return float64(p.Slots-p.Tokens) / float64(p.Slots) }
 
 // String describes the plan in a few lines: the shapes and what they cost.
 func (p *Plan) String() string {
@@ -230,8 +228,8 @@ func (p *Plan) String() string {
 	for _, s := range p.Shapes {
 		fmt.Fprintf(&b, "%5d batches of %d x %d tokens, up to %d targets\n", s.Batches, s.B, s.S, s.N)
 	}
-	fmt.Fprintf(&b, "padding %.1f %% of the suffixes; %d tokens computed, %d with nothing shared or padded (%.1f times)\n",
-		100*p.Padding(), p.Slots, p.SequenceTokens, float64(p.SequenceTokens)/float64(p.Slots))
+	fmt.Fprintf(&b, "%d tokens computed, %.1f %% of them padding; %d with nothing shared or padded (%.1f times)\n",
+		p.Slots, 100*p.Padding(), p.SequenceTokens, float64(p.SequenceTokens)/float64(p.Slots))
 	return b.String()
 }
 

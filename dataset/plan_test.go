@@ -10,11 +10,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// draw is a distribution of lengths.
+type draw func(*rand.Rand) int
+
+func between(least, most int) draw {
+	return func(rng *rand.Rand) int { return least + rng.IntN(most-least+1) }
+}
+
 // random makes n examples: prefix common tokens, then a prompt and an answer
-// of lengths drawn from the two ranges, then an untrained newline.
-func random(n, prefix int, prompt, answer [2]int) []Example {
+// of drawn lengths, then an untrained newline.
+func random(n, prefix int, prompt, answer draw) []Example {
 	rng := rand.New(rand.NewPCG(7, 7))
-	between := func(r [2]int) int { return r[0] + rng.IntN(r[1]-r[0]+1) }
 	var es []Example
 	for i := range n {
 		e := Example{ID: fmt.Sprint("q", i)}
@@ -26,17 +32,26 @@ func random(n, prefix int, prompt, answer [2]int) []Example {
 		word := func(int) int32 { return 1000 + rng.Int32N(5000) }
 		add(prefix, false, func(k int) int32 { return int32(10 + k%500) })
 		add(1, false, func(int) int32 { return 2000 + int32(i) }) // tells the prompts apart
-		add(between(prompt), false, word)
-		add(between(answer), true, word)
+		add(prompt(rng), false, word)
+		add(answer(rng), true, word)
 		add(1, false, func(int) int32 { return 9 })
 		es = append(es, e)
 	}
 	return es
 }
 
-// impulse has the lengths of the project's data: a long system prompt, short
-// questions and JSON answers of about 200 tokens.
-func impulse(n int) []Example { return random(n, 1100, [2]int{8, 40}, [2]int{110, 260}) }
+// impulse has lengths as in the project's data: a long system prompt, short
+// questions, and JSON answers that grow with each organisation named, of which
+// 45 % of the answers have one and 12 % two or more.
+func impulse(n int) []Example {
+	return random(n, 1100, between(8, 40), func(rng *rand.Rand) int {
+		answer := 130 + rng.IntN(60)
+		for percent := 45; rng.IntN(100) < percent; percent = 27 {
+			answer += 50
+		}
+		return answer
+	})
+}
 
 // target is one thing to learn: after the sequence before it comes label.
 type target struct {
@@ -101,7 +116,7 @@ func TestPlanLaws(t *testing.T) {
 		change(&o)
 		return o
 	}
-	outlier := append(random(40, 20, [2]int{1, 9}, [2]int{5, 30}), random(1, 20, [2]int{900, 900}, [2]int{10, 10})...)
+	outlier := append(random(40, 20, between(1, 9), between(5, 30)), random(1, 20, between(900, 900), between(10, 10))...)
 	outlier[40].ID = "outlier"
 	for _, row := range []struct {
 		name     string
@@ -112,15 +127,15 @@ func TestPlanLaws(t *testing.T) {
 		{name: "impulse", examples: impulse(100), opts: base, prefix: 1100},
 		{name: "in order", examples: impulse(100), opts: with(func(o *PlanOptions) { o.Shuffle = false }), prefix: 1100},
 		{name: "no prefix wanted", examples: impulse(20), opts: with(func(o *PlanOptions) { o.SharedPrefix = false })},
-		{name: "no prefix there", examples: random(50, 0, [2]int{0, 5}, [2]int{1, 90}), opts: base},
-		{name: "all tokens", examples: random(30, 50, [2]int{0, 9}, [2]int{1, 50}), opts: with(func(o *PlanOptions) { o.LossAll = true })},
-		{name: "one example", examples: random(1, 30, [2]int{4, 4}, [2]int{3, 3}), opts: base, prefix: 34},
-		{name: "equal examples", examples: slices.Repeat(random(1, 30, [2]int{4, 4}, [2]int{3, 3}), 5), opts: base, prefix: 34},
+		{name: "no prefix there", examples: random(50, 0, between(0, 5), between(1, 90)), opts: base},
+		{name: "all tokens", examples: random(30, 50, between(0, 9), between(1, 50)), opts: with(func(o *PlanOptions) { o.LossAll = true })},
+		{name: "one example", examples: random(1, 30, between(4, 4), between(3, 3)), opts: base, prefix: 34},
+		{name: "equal examples", examples: slices.Repeat(random(1, 30, between(4, 4), between(3, 3)), 5), opts: base, prefix: 34},
 		{name: "answers at once", examples: []Example{
 			{ID: "a", IDs: []int32{1, 2, 3}, Train: []bool{false, true, true}},
 			{ID: "b", IDs: []int32{1, 2}, Train: []bool{false, true}},
 		}, opts: base},
-		{name: "batches of one", examples: random(9, 9, [2]int{1, 9}, [2]int{1, 60}), opts: with(func(o *PlanOptions) { o.BatchSize = 1 }), prefix: 9},
+		{name: "batches of one", examples: random(9, 9, between(1, 9), between(1, 60)), opts: with(func(o *PlanOptions) { o.BatchSize = 1 }), prefix: 9},
 		{name: "outlier", examples: outlier, opts: base, prefix: 20},
 		{name: "one shape", examples: outlier, opts: with(func(o *PlanOptions) { o.MaxShapes = 1 }), prefix: 20},
 		{name: "many shapes", examples: outlier, opts: with(func(o *PlanOptions) { o.MaxShapes = 99 }), prefix: 20},
@@ -143,7 +158,7 @@ func checkEpoch(t *testing.T, plan *Plan, examples []Example, opts PlanOptions) 
 	}
 	var targets []target
 	var indices []int
-	var tokens, slots, sequence, suffixes int
+	var tokens, slots, sequence int
 	shapes := map[Shape]int{}
 	epoch := plan.Epoch(3, 42)
 	for _, b := range epoch {
@@ -153,7 +168,7 @@ func checkEpoch(t *testing.T, plan *Plan, examples []Example, opts PlanOptions) 
 		require.NoError(t, err)
 		targets = append(targets, found(t, batch, byID, opts.PadID)...)
 		tokens, sequence = tokens+batch.Tokens, sequence+batch.SequenceTokens
-		slots, suffixes = slots+batch.P+batch.B*batch.S, suffixes+batch.B*batch.S
+		slots += batch.P + batch.B*batch.S
 		shapes[Shape{B: batch.B, S: batch.S, N: batch.N}]++
 		require.Zero(t, batch.S%8)
 		require.Zero(t, batch.N%16)
@@ -165,7 +180,7 @@ func checkEpoch(t *testing.T, plan *Plan, examples []Example, opts PlanOptions) 
 	require.Equal(t, sorted(wanted(examples, opts.LossAll)), sorted(targets), "each target once, with its label")
 
 	require.Equal(t, []int{plan.Batches, plan.Tokens, plan.Slots, plan.SequenceTokens}, []int{len(epoch), tokens, slots, sequence})
-	require.InDelta(t, float64(slots-tokens)/float64(suffixes), plan.Padding(), 1e-12)
+	require.InDelta(t, float64(slots-tokens)/float64(slots), plan.Padding(), 1e-12)
 	require.Len(t, shapes, len(plan.Shapes))
 	for _, s := range plan.Shapes {
 		require.Equal(t, s.Batches, shapes[Shape{B: s.B, S: s.S, N: s.N}])
@@ -186,9 +201,9 @@ func TestPlanPadding(t *testing.T) {
 		most     float64
 		speedup  float64 // slots against separate sequences, at least
 	}{
-		{name: "impulse shuffled", examples: impulse(700), shuffle: true, most: .15, speedup: 4},
-		{name: "impulse in order", examples: impulse(700), most: .3, speedup: 3.5},
-		{name: "any length from 11 to 1010", examples: random(700, 0, [2]int{0, 9}, [2]int{10, 1000}), shuffle: true, most: .25},
+		{name: "impulse shuffled", examples: impulse(700), shuffle: true, most: .15, speedup: 3.5},
+		{name: "impulse in order", examples: impulse(700), most: .35, speedup: 3},
+		{name: "any length from 11 to 1010", examples: random(700, 0, between(0, 9), between(10, 1000)), shuffle: true, most: .25},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			opts := DefaultPlanOptions()
