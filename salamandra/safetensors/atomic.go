@@ -9,6 +9,21 @@ import (
 	"path/filepath"
 )
 
+// WriteFile stores one of the small files that accompany weights as Commit
+// stores them: under a temporary name, synced, then renamed, so that the file
+// is the old one or the new one whatever happens.
+func WriteFile(path string, data []byte) error {
+	f, err := createAtomic(path)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.Commit()
+}
+
 // An atomicFile is written under a temporary name and gets its own only when
 // it is complete and on disk.
 type atomicFile struct {

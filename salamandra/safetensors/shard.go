@@ -1,6 +1,7 @@
 package safetensors
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -83,16 +84,12 @@ func WriteIndex(dir string, shards []Shard) error {
 			index.WeightMap[t.Name] = s.Name
 		}
 	}
-	f, err := createAtomic(filepath.Join(dir, IndexFile))
-	if err != nil {
-		return err
-	}
-	defer f.Abort()
-	enc := json.NewEncoder(f)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(index); err != nil {
 		return err
 	}
-	return f.Commit()
+	return WriteFile(filepath.Join(dir, IndexFile), b.Bytes())
 }
