@@ -113,11 +113,14 @@ func DefaultConfig() Config {
 
 // Validate reports every setting that no adapter can have, each as a
 // [ConfigError] wrapping [ErrConfig], joined; nil if there is none.
-func (c Config) Validate() error {
+func (c Config) Validate() error { return c.validate("") }
+
+// validate is Validate for a Config that was read from file.
+func (c Config) validate(file string) error {
 	var faults []error
 	fault := func(key, format string, args ...any) {
 		err := fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...))
-		faults = append(faults, &ConfigError{Key: key, Err: err})
+		faults = append(faults, &ConfigError{File: file, Key: key, Err: err})
 	}
 	if c.Rank < 1 {
 		fault("r", "%d, want at least 1", c.Rank)
