@@ -1,0 +1,323 @@
+package lora
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+)
+
+// ErrTarget marks an adapter that does not fit the model it is put on.
+var ErrTarget = errors.New("adapter does not fit the model")
+
+// Target is a model whose linear layers can carry an adapter;
+// *salamandra.Model is one.
+type Target interface {
+	// Linears lists the linear layers by name, in the order of the forward pass.
+	Linears() []string
+	// LinearShape returns the sizes of a layer's weight [out, in].
+	LinearShape(name string) (out, in int)
+	// RowNorms returns, for each layer named, the Euclidean norm of each row of
+	// its weight, [out].
+	RowNorms(names []string) ([][]float32, error)
+}
+
+// Layers is an adapter on a model: its factors on the device, in one flat
+// float32 vector, and what it adds to each linear layer of a graph. The base
+// weights stay as they are.
+//
+// One vector, not hundreds of small tensors, is what the optimiser, the
+// checkpoints and an exchange of adapters work on. It holds for each layer, in
+// the order of the forward pass, A [R, in], B [out, R] and, with DoRA, the
+// magnitude [out].
+type Layers struct {
+	// Config is the configuration the layers were made from.
+	Config Config
+
+	layers []layer
+	place  map[string]int // layer name to place in layers
+	params *tensors.Tensor
+}
+
+// layer is one adapted linear layer; a, b and mag are offsets in the vector.
+type layer struct {
+	name          string
+	rank, in, out int
+	scale         float64
+	a, b, mag     int
+}
+
+// Inject puts a new adapter on the linear layers that config selects: A is
+// uniform within ±1/√in, as PEFT initialises it, and B is zero, so that the
+// model computes what it did. The draws depend on seed and on the layer's name
+// alone. A DoRA magnitude starts as the norm of the base weight's rows.
+func Inject(target Target, config Config, seed uint64) (*Layers, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	l, err := newLayers(target, config)
+	if err != nil {
+		return nil, err
+	}
+	flat := make([]float32, l.size())
+	for _, y := range l.layers {
+		draw := rand.New(rand.NewPCG(seed, nameSeed(y.name)))
+		bound := 1 / math.Sqrt(float64(y.in))
+		for i := range y.rank * y.in {
+			flat[y.a+i] = float32((2*draw.Float64() - 1) * bound)
+		}
+	}
+	if config.UseDoRA {
+		norms, err := target.RowNorms(l.Names())
+		if err != nil {
+			return nil, fmt.Errorf("lora: %w", err)
+		}
+		for i, y := range l.layers {
+			copy(flat[y.mag:y.mag+y.out], norms[i])
+		}
+	}
+	l.params = tensors.FromFlatDataAndDimensions(flat, len(flat))
+	return l, nil
+}
+
+// Attach puts an adapter that was read or trained on a model. Every module of
+// the adapter must be a linear layer of the model, of the same shape, that the
+// adapter's configuration selects, and every selected layer must have one: the
+// error, which wraps [ErrTarget], lists all that differ.
+func Attach(target Target, a *Adapter) (*Layers, error) {
+	if err := a.Config.Validate(); err != nil {
+		return nil, err
+	}
+	l, err := newLayers(target, a.Config)
+	if err != nil {
+		return nil, err
+	}
+	var faults []string
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	flat, seen := make([]float32, l.size()), map[string]bool{}
+	for _, m := range a.Modules {
+		i, ok := l.place[m.Name]
+		if !ok {
+			fault("%s is no linear layer of the model that the adapter's settings select", m.Name)
+			continue
+		}
+		seen[m.Name] = true
+		y := l.layers[i]
+		if m.In != y.in || m.Out != y.out || m.Rank != y.rank || len(m.A) != y.rank*y.in || len(m.B) != y.out*y.rank {
+			fault("%s is for a weight [%d %d] with rank %d, want [%d %d] and %d", m.Name, m.Out, m.In, m.Rank, y.out, y.in, y.rank)
+			continue
+		}
+		copy(flat[y.a:], m.A)
+		copy(flat[y.b:], m.B)
+		if a.Config.UseDoRA {
+			if len(m.Magnitude) != y.out {
+				fault("%s has a magnitude of %d, want %d", m.Name, len(m.Magnitude), y.out)
+				continue
+			}
+			copy(flat[y.mag:], m.Magnitude)
+		}
+	}
+	for _, y := range l.layers {
+		if !seen[y.name] {
+			fault("%s has no factors", y.name)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("lora: %w: %s", ErrTarget, strings.Join(faults, "; "))
+	}
+	l.params = tensors.FromFlatDataAndDimensions(flat, len(flat))
+	return l, nil
+}
+
+// Adapter copies the layers to the host, ready to be written.
+func (l *Layers) Adapter() (*Adapter, error) {
+	flat, err := tensors.CopyFlatData[float32](l.params)
+	if err != nil {
+		return nil, fmt.Errorf("lora: %w", err)
+	}
+	a := &Adapter{Config: l.Config}
+	for _, y := range l.layers {
+		m := Module{Name: y.name, In: y.in, Out: y.out, Rank: y.rank, A: flat[y.a:y.b], B: flat[y.b:y.mag]}
+		if l.Config.UseDoRA {
+			m.Magnitude = flat[y.mag : y.mag+y.out]
+		}
+		a.Modules = append(a.Modules, m)
+	}
+	slices.SortFunc(a.Modules, func(x, y Module) int { return strings.Compare(x.Name, y.Name) })
+	return a, nil
+}
+
+// nameSeed is the FNV-1a hash of a layer's name.
+func nameSeed(name string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * 1099511628211
+	}
+	return h
+}
+
+// newLayers lays out the vector for the layers that config selects.
+func newLayers(target Target, config Config) (*Layers, error) {
+	l := &Layers{Config: config, place: map[string]int{}}
+	at := 0
+	for _, name := range target.Linears() {
+		if !config.Matches(name) {
+			continue
+		}
+		y := layer{name: name, rank: config.RankOf(name), scale: config.ScaleOf(name)}
+		y.out, y.in = target.LinearShape(name)
+		y.a, y.b = at, at+y.rank*y.in
+		y.mag = y.b + y.out*y.rank
+		at = y.mag
+		if config.UseDoRA {
+			at += y.out
+		}
+		l.place[name] = len(l.layers)
+		l.layers = append(l.layers, y)
+	}
+	if len(l.layers) == 0 {
+		return nil, fmt.Errorf("lora: %w: target_modules %s select none of its %d linear layers (such as %s)",
+			ErrTarget, config.targets(), len(target.Linears()), strings.Join(target.Linears()[:min(2, len(target.Linears()))], ", "))
+	}
+	return l, nil
+}
+
+// targets shows what selects the layers, for messages.
+func (c Config) targets() string {
+	if c.TargetPattern != "" {
+		return fmt.Sprintf("%q", c.TargetPattern)
+	}
+	return fmt.Sprintf("%q", c.TargetModules)
+}
+
+// size is the length of the vector.
+func (l *Layers) size() int {
+	last := l.layers[len(l.layers)-1]
+	if l.Config.UseDoRA {
+		return last.mag + last.out
+	}
+	return last.mag
+}
+
+// NumParameters counts the trained numbers.
+func (l *Layers) NumParameters() int { return l.size() }
+
+// Names lists the adapted layers in the order of the vector.
+func (l *Layers) Names() []string {
+	names := make([]string, len(l.layers))
+	for i, y := range l.layers {
+		names[i] = y.name
+	}
+	return names
+}
+
+// Params returns the vector. It changes identity as training goes on.
+func (l *Layers) Params() *tensors.Tensor { return l.params }
+
+// SetParams replaces the vector by one of the same length, after a training
+// step or to swap adapters of equal configuration.
+func (l *Layers) SetParams(params *tensors.Tensor) error {
+	if err := params.Shape().Check(l.params.DType(), l.size()); err != nil {
+		return fmt.Errorf("lora: parameter vector: %w", err)
+	}
+	l.params = params
+	return nil
+}
+
+// Tensors implements salamandra.Adapter.
+func (l *Layers) Tensors() []*tensors.Tensor { return []*tensors.Tensor{l.params} }
+
+// Linear implements salamandra.Adapter.
+func (l *Layers) Linear(params []*Node) func(name string, x, weight *Node) *Node {
+	return l.Bind(params[0]).Linear
+}
+
+// Bound is an adapter within one graph.
+type Bound struct {
+	// Factors are the parts of the vector in its order, two or three per
+	// layer, each in its own shape: what gradients are taken of.
+	Factors []*Node
+	// Dropout, if not nil, is applied to the input of each A: layer counts the
+	// adapted layers.
+	Dropout func(layer int, x *Node) *Node
+
+	layers *Layers
+}
+
+// Bind cuts the vector, a node of the graph being built, into factors.
+func (l *Layers) Bind(vector *Node) *Bound {
+	b := &Bound{layers: l}
+	cut := func(from int, dims ...int) {
+		n := 1
+		for _, d := range dims {
+			n *= d
+		}
+		b.Factors = append(b.Factors, Reshape(Slice(vector, AxisRange(from, from+n)), dims...))
+	}
+	for _, y := range l.layers {
+		cut(y.a, y.rank, y.in)
+		cut(y.b, y.out, y.rank)
+		if l.Config.UseDoRA {
+			cut(y.mag, y.out)
+		}
+	}
+	return b
+}
+
+// Linear computes an adapted layer: x·Wᵀ + scale·(x·Aᵀ)·Bᵀ, with x [N, in] and
+// W [out, in] in the model's dtype. Layers without an adapter compute x·Wᵀ.
+// Source: Hu et al. 2021, arXiv:2106.09685; with DoRA, Liu et al. 2024,
+// arXiv:2402.09353, the norm a constant in the gradient (section 4.3).
+func (b *Bound) Linear(name string, x, weight *Node) *Node {
+	base := timesTransposed(x, weight)
+	i, ok := b.layers.place[name]
+	if !ok {
+		return base
+	}
+	y := b.layers.layers[i]
+	dropped := x
+	if b.Dropout != nil {
+		dropped = b.Dropout(i, x)
+	}
+	if b.layers.Config.UseDoRA {
+		f := b.Factors[3*i:]
+		return b.dora(y, base, x, dropped, weight, f[0], f[1], f[2])
+	}
+	f := b.Factors[2*i:]
+	return Add(base, low(y, dropped, f[0], f[1]))
+}
+
+// low is the low-rank path, scale·(x·Aᵀ)·Bᵀ.
+func low(y layer, x, factorA, factorB *Node) *Node {
+	h := timesTransposed(x, ConvertDType(factorA, x.DType())) // [N, R]
+	return timesTransposed(MulScalar(h, y.scale), ConvertDType(factorB, x.DType()))
+}
+
+// dora rescales the rows of W + scale·B·A to the trained magnitude.
+func (b *Bound) dora(y layer, base, x, dropped, weight, factorA, factorB, magnitude *Node) *Node {
+	// ‖W + sBA‖² by row is ‖W‖² + 2s⟨W·Aᵀ, B⟩ + s²⟨B·(A·Aᵀ), B⟩, which never
+	// forms B·A.
+	w := ConvertDType(weight, factorA.DType())
+	cross := Mul(timesTransposed(w, factorA), factorB)                                  // [out, R]
+	square := Mul(timesTransposed(factorB, timesTransposed(factorA, factorA)), factorB) // [out, R]
+	norm := Add(ReduceSum(Square(w), -1),
+		ReduceSum(Add(MulScalar(cross, 2*y.scale), MulScalar(square, y.scale*y.scale)), -1))
+	ratio := Div(magnitude, StopGradient(Sqrt(norm))) // [out]
+	ratio = ConvertDType(InsertAxes(ratio, 0), x.DType())
+
+	droppedBase := base
+	if dropped != x {
+		droppedBase = timesTransposed(dropped, weight)
+	}
+	return Add(base, Add(Mul(SubScalar(ratio, 1), droppedBase), Mul(ratio, low(y, dropped, factorA, factorB))))
+}
+
+// timesTransposed is x·Wᵀ for x [N, in] and w [out, in].
+func timesTransposed(x, w *Node) *Node {
+	return DotGeneral(x, []int{1}, nil, w, []int{1}, nil)
+}

@@ -1,0 +1,332 @@
+package train
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gomlx/compute"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/stretchr/testify/require"
+
+	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
+)
+
+// goldenExamples are the sequences of forward.safetensors without padding.
+func goldenExamples(t *testing.T, dir string) []dataset.Example {
+	t.Helper()
+	path := filepath.Join(dir, "golden", "forward.safetensors")
+	ids, mask, labels := salamandratest.Rows(t, path, "input_ids"), salamandratest.Rows(t, path, "attention_mask"), salamandratest.Rows(t, path, "labels")
+	var examples []dataset.Example
+	for i, row := range ids {
+		e := dataset.Example{ID: string(rune('A' + i))}
+		for j, id := range row {
+			if mask[i][j] == 1 {
+				e.IDs = append(e.IDs, id)
+				e.Train = append(e.Train, labels[i][j] != -100)
+			}
+		}
+		examples = append(examples, e)
+	}
+	return examples
+}
+
+// newPlan makes a plan in the order of the examples.
+func newPlan(t *testing.T, examples []dataset.Example, change func(*dataset.PlanOptions)) *dataset.Plan {
+	t.Helper()
+	opts := dataset.DefaultPlanOptions()
+	opts.Shuffle, opts.BatchSize = false, len(examples)
+	if change != nil {
+		change(&opts)
+	}
+	p, err := dataset.NewPlan(examples, opts)
+	require.NoError(t, err)
+	return p
+}
+
+// newTrainer puts a written adapter on a model.
+func newTrainer(t *testing.T, m *salamandra.Model, adapter string, plan *dataset.Plan, config Config) (*Trainer, *lora.Layers) {
+	t.Helper()
+	a, err := lora.ReadAdapter(adapter)
+	require.NoError(t, err)
+	a.Config.Dropout = 0
+	layers, err := lora.Attach(m, a)
+	require.NoError(t, err)
+	tr, err := New(m, layers, plan, plan, config)
+	require.NoError(t, err)
+	t.Cleanup(tr.Close)
+	return tr, layers
+}
+
+// TestLossGolden compares losses of the base model with Transformers: over the
+// answers and over all tokens.
+func TestLossGolden(t *testing.T) {
+	salamandratest.EachModel(t, func(t *testing.T, dir string) {
+		examples := goldenExamples(t, dir)
+		want := salamandratest.Floats(t, filepath.Join(dir, "golden", "forward.safetensors"))
+		salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+			m := salamandratest.Load(t, b, dir)
+			layers, err := lora.Inject(m, lora.DefaultConfig(), 1) // B is zero: the base model
+			require.NoError(t, err)
+			for name, all := range map[string]bool{"loss_mean": false, "loss_all_tokens_mean": true} {
+				plan := newPlan(t, examples, func(o *dataset.PlanOptions) { o.LossAll = all })
+				tr, err := New(m, layers, plan, plan, DefaultConfig())
+				require.NoError(t, err)
+				defer tr.Close()
+				e, err := tr.Evaluate(t.Context())
+				require.NoError(t, err)
+				require.InEpsilon(t, want[name][0], e.Loss, 1e-6, name)
+				if !all {
+					require.InEpsilon(t, want["loss_sum"][0], e.Loss*float64(e.Tokens), 1e-6)
+				}
+			}
+		})
+	})
+}
+
+// TestGradientsGolden compares logits, loss and every gradient with PEFT, for
+// each kind of adapter, with and without checkpointing and with the head in
+// several chunks.
+func TestGradientsGolden(t *testing.T) {
+	salamandratest.EachModel(t, func(t *testing.T, dir string) {
+		examples := goldenExamples(t, dir)
+		adapters, err := filepath.Glob(filepath.Join(dir, "golden", "adapter-*"))
+		require.NoError(t, err)
+		require.NotEmpty(t, adapters)
+		salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+			m := salamandratest.Load(t, b, dir)
+			for _, adapter := range adapters {
+				kind := strings.TrimPrefix(filepath.Base(adapter), "adapter-")
+				want := salamandratest.Floats(t, filepath.Join(dir, "golden", "step-"+kind+".safetensors"))
+				for _, config := range []Config{
+					{HeadChunk: 512},
+					{HeadChunk: 16, GradientCheckpointing: true},
+				} {
+					t.Run(kind, func(t *testing.T) { compareGradients(t, m, adapter, examples, config, want) })
+				}
+			}
+		})
+	})
+}
+
+func compareGradients(t *testing.T, m *salamandra.Model, adapter string, examples []dataset.Example, config Config, want map[string][]float32) {
+	full := DefaultConfig()
+	full.HeadChunk, full.GradientCheckpointing = config.HeadChunk, config.GradientCheckpointing
+	plan := newPlan(t, examples, nil)
+	tr, layers := newTrainer(t, m, adapter, plan, full)
+
+	logits, err := m.Logits(layers, [][]int32{examples[0].IDs})
+	require.NoError(t, err)
+	for s, row := range logits[0] {
+		salamandratest.Near(t, "logits", row, want["logits"][s*len(row):(s+1)*len(row)], 2e-5, 0)
+	}
+
+	batch, err := plan.Batch(plan.Epoch(0, 0)[0])
+	require.NoError(t, err)
+	loss, gradients := gradientsOf(t, tr, layers, batch)
+	tokens := float64(batch.TrainedTokens)
+	require.InEpsilon(t, want["loss"][0], loss/tokens, 1e-6)
+	seen := 0
+	for name, w := range want {
+		name, ok := strings.CutPrefix(name, "grad.")
+		if !ok {
+			continue
+		}
+		g := gradients[name]
+		require.NotNil(t, g, name)
+		for i := range g {
+			g[i] = float32(float64(g[i]) / tokens)
+		}
+		salamandratest.Near(t, name, g, w, 0, 1e-4)
+		seen++
+	}
+	require.Len(t, gradients, seen, "gradients that the reference lacks")
+}
+
+// gradientsOf computes the loss sum and the gradient sums of a batch, by the
+// names of PEFT's parameters.
+func gradientsOf(t *testing.T, tr *Trainer, layers *lora.Layers, batch dataset.Batch) (float64, map[string][]float32) {
+	t.Helper()
+	p, err := tr.gradientProgram(batch)
+	require.NoError(t, err)
+	out, err := p.Call(append([]any{layers.Params(), randomState(0, 0)}, arguments(batch)...)...)
+	require.NoError(t, err)
+	flat := out[1]
+	require.NoError(t, layers.SetParams(flat)) // to cut it by name
+	a, err := layers.Adapter()
+	require.NoError(t, err)
+	by := map[string][]float32{}
+	for _, mod := range a.Modules {
+		name := "base_model.model." + mod.Name
+		by[name+".lora_A.weight"], by[name+".lora_B.weight"] = mod.A, mod.B
+		if mod.Magnitude != nil {
+			by[name+".lora_magnitude_vector.weight"] = mod.Magnitude
+		}
+	}
+	return float64(tensors.ToScalar[float32](out[0])), by
+}
+
+// TestTrainingGolden repeats ten optimiser steps of PyTorch: accumulation over
+// two unequal batches, clipping, weight decay, cosine schedule with warm-up.
+func TestTrainingGolden(t *testing.T) {
+	salamandratest.EachModel(t, func(t *testing.T, dir string) {
+		examples := goldenExamples(t, dir)
+		data, err := os.ReadFile(filepath.Join(dir, "golden", "train.json"))
+		require.NoError(t, err)
+		var want []struct {
+			Loss     float64
+			GradNorm float64 `json:"grad_norm"`
+			LR       float64
+		}
+		require.NoError(t, json.Unmarshal(data, &want))
+		salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+			m := salamandratest.Load(t, b, dir)
+			config := DefaultConfig()
+			config.Epochs, config.GradientAccumulationSteps = len(want), 2
+			config.LearningRate, config.WarmupSteps, config.WeightDecay = 2e-3, 3, 0.01
+			// Batches of two put rows 0 and 1 together, the reference rows 1 and
+			// 2; the sum is the same.
+			plan := newPlan(t, examples, func(o *dataset.PlanOptions) { o.BatchSize = 2 })
+			tr, layers := newTrainer(t, m, filepath.Join(dir, "golden", "train-start"), plan, config)
+			var steps []Step
+			require.NoError(t, tr.Run(t.Context(), Hooks{Step: func(s Step) error { steps = append(steps, s); return nil }}))
+			require.Len(t, steps, len(want))
+			for i, s := range steps {
+				require.InEpsilon(t, want[i].Loss, s.Loss, 1e-5, "loss of step %d", i+1)
+				require.InEpsilon(t, want[i].GradNorm, s.GradNorm, 1e-5, "gradient norm of step %d", i+1)
+				require.InDelta(t, want[i].LR, s.LearningRate, 1e-12, "learning rate of step %d", i+1)
+			}
+			got, err := layers.Adapter()
+			require.NoError(t, err)
+			end, err := lora.ReadAdapter(filepath.Join(dir, "golden", "train-end"))
+			require.NoError(t, err)
+			for i, w := range end.Modules {
+				require.Equal(t, w.Name, got.Modules[i].Name)
+				salamandratest.Near(t, w.Name+" A", got.Modules[i].A, w.A, 1e-5, 0)
+				salamandratest.Near(t, w.Name+" B", got.Modules[i].B, w.B, 1e-5, 0)
+			}
+		})
+	})
+}
+
+// TestSchedulesGolden compares learning rates with Transformers' schedules.
+func TestSchedulesGolden(t *testing.T) {
+	data, err := os.ReadFile(salamandratest.Reference(t, "models", "schedules.json"))
+	require.NoError(t, err)
+	var want map[string][]float64
+	require.NoError(t, json.Unmarshal(data, &want))
+	kinds := map[string]string{"linear": Linear, "cosine": Cosine, "constant_with_warmup": Constant}
+	for name, rates := range want {
+		fields := strings.Fields(name)
+		s := Schedule{Kind: kinds[fields[0]], LearningRate: 2e-4}
+		require.NotEmpty(t, s.Kind, name)
+		for _, f := range fields[1:] {
+			key, value, _ := strings.Cut(f, "=")
+			require.NoError(t, json.Unmarshal([]byte(value), map[string]*int{"warmup": &s.WarmupSteps, "total": &s.TotalSteps}[key]))
+		}
+		for step, rate := range rates {
+			require.InDelta(t, rate, s.At(step), 1e-12, "%s, step %d", name, step)
+		}
+	}
+}
+
+// TestSharedPrefixIsExact compares a batch with a shared prefix with the same
+// sequences computed one by one.
+func TestSharedPrefixIsExact(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-gqa")
+	system := []int32{4, 557, 398, 134, 1979, 1996, 900, 901, 902, 903, 904}
+	var examples []dataset.Example
+	for i, e := range goldenExamples(t, dir) {
+		e.IDs = append(append([]int32{}, system...), e.IDs...)
+		e.Train = append(make([]bool, len(system)), e.Train...)
+		require.False(t, e.Train[len(system)], "sequence %d", i)
+		examples = append(examples, e)
+	}
+	adapter := filepath.Join(dir, "golden", "adapter-lora")
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		m := salamandratest.Load(t, b, dir)
+		sums := func(shared bool) (float64, map[string][]float32) {
+			plan := newPlan(t, examples, func(o *dataset.PlanOptions) { o.SharedPrefix = shared })
+			batch, err := plan.Batch(plan.Epoch(0, 0)[0])
+			require.NoError(t, err)
+			require.Equal(t, shared, batch.P == len(system))
+			tr, layers := newTrainer(t, m, adapter, plan, DefaultConfig())
+			return gradientsOf(t, tr, layers, batch)
+		}
+		wantLoss, want := sums(false)
+		loss, got := sums(true)
+		require.InEpsilon(t, wantLoss, loss, 1e-6)
+		for name, w := range want {
+			salamandratest.Near(t, name, got[name], w, 0, 1e-5)
+		}
+	})
+}
+
+// TestFiniteDifferences checks gradients without any reference: moving one
+// number of the adapter moves the loss by its gradient.
+func TestFiniteDifferences(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-mha")
+	m := salamandratest.Load(t, salamandratest.Go(t), dir)
+	plan := newPlan(t, goldenExamples(t, dir), nil)
+	tr, layers := newTrainer(t, m, filepath.Join(dir, "golden", "adapter-lora"), plan, DefaultConfig())
+	batch, err := plan.Batch(plan.Epoch(0, 0)[0])
+	require.NoError(t, err)
+	p, err := tr.gradientProgram(batch)
+	require.NoError(t, err)
+	start, err := tensors.CopyFlatData[float32](layers.Params())
+	require.NoError(t, err)
+	at := func(params []float32) (float64, []float32) {
+		out, err := p.Call(append([]any{params, randomState(0, 0)}, arguments(batch)...)...)
+		require.NoError(t, err)
+		return float64(tensors.ToScalar[float32](out[0])), tensors.MustCopyFlatData[float32](out[1])
+	}
+	_, gradient := at(start)
+	for _, i := range []int{0, 77, len(start) / 3, len(start) / 2, len(start) - 1} {
+		const h = 0.02
+		up, down := append([]float32{}, start...), append([]float32{}, start...)
+		up[i] += h
+		down[i] -= h
+		a, _ := at(up)
+		b, _ := at(down)
+		require.InDelta(t, (a-b)/float64(up[i]-down[i]), gradient[i], 0.02+0.01*float64(max(gradient[i], -gradient[i])), "number %d", i)
+	}
+}
+
+// TestDropout checks the law of dropout: the mean stays, the share p is zero,
+// and equal states draw equally.
+func TestDropout(t *testing.T) {
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		draw := func(seed uint64, layer int) []float32 {
+			out := MustExecOnce(b, func(state, x *Node) *Node { return dropout(state, 0.25)(layer, x) },
+				randomState(seed, 1), tensors.FromFlatDataAndDimensions(ones(40000), 200, 200))
+			return tensors.MustCopyFlatData[float32](out)
+		}
+		x := draw(1, 0)
+		zero := 0
+		for _, v := range x {
+			if v == 0 {
+				zero++
+			} else {
+				require.InDelta(t, 1/0.75, v, 1e-6)
+			}
+		}
+		require.InDelta(t, 0.25, float64(zero)/float64(len(x)), 0.01)
+		require.Equal(t, x, draw(1, 0), "same state, same draw")
+		require.NotEqual(t, x, draw(1, 1), "another layer")
+		require.NotEqual(t, x, draw(2, 0), "another state")
+	})
+}
+
+func ones(n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = 1
+	}
+	return x
+}

@@ -1,0 +1,174 @@
+package train
+
+import (
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra"
+)
+
+// This file builds the graphs of training. Letters as in salamandra's forward
+// pass, and
+//
+//	T  places of a batch whose output is trained, padded
+//	n  numbers of the adapter
+
+// lossSum returns the summed cross entropy of a batch in float32 and, if
+// wanted, the gradients of the adapter's factors.
+//
+// ids [P + B·S] are the prefix and the rows; targets [T] are the places, in the
+// rows, whose output is trained; labels [T] the ids they should give; weights
+// [T] one, or zero for padding.
+//
+// Only those places reach the head, chunk of them at a time, so that logits
+// [T, V] never exist. The head is frozen: each chunk gives the gradient of its
+// input at once, from the same logits, and the backward pass begins there.
+func lossSum(t salamandra.Transformer, layout salamandra.SharedPrefix, ids, targets, labels, weights *Node, chunk int, factors []*Node) (loss *Node, gradients []*Node) {
+	g := ids.Graph()
+	x := t.Blocks(t.Embed(ids), layout.Positions(g), layout)
+	x = Gather(x, ExpandAxes(AddScalar(targets, layout.P), -1)) // [T, C]
+	h := t.Norm("model.norm", x)
+
+	var inputGradients []*Node
+	for from, n := 0, targets.Shape().Dim(0); from < n; from += chunk {
+		part := AxisRange(from, min(from+chunk, n))
+		l, dh := headLoss(t, StopGradient(Slice(h, part)), Slice(labels, part), Slice(weights, part), factors != nil)
+		inputGradients = append(inputGradients, dh)
+		if loss == nil {
+			loss = l
+		} else {
+			loss = Add(loss, l)
+		}
+	}
+	if factors == nil {
+		return loss, nil
+	}
+	dh := StopGradient(Concatenate(inputGradients, 0)) // [T, C]
+	// The gradient of ⟨h, dh⟩ by anything before h is that of the loss.
+	return loss, Gradient(ReduceAllSum(Mul(ConvertDType(h, dtypes.Float32), dh)), factors...)
+}
+
+// headLoss is the summed cross entropy of normed activations h [T', C] and, if
+// wanted, its gradient by h, float32: the two products with the head.
+func headLoss(t salamandra.Transformer, h, labels, weights *Node, wantGradient bool) (loss, dh *Node) {
+	logits := t.Head(h) // [T', V] float32
+	top := ReduceAndKeep(logits, ReduceMax, -1)
+	shifted := Sub(logits, top)
+	exp := Exp(shifted)
+	sum := ReduceAndKeep(exp, ReduceSum, -1) // [T', 1]
+
+	vocabulary := Iota(h.Graph(), shapes.Make(labels.DType(), logits.Shape().Dimensions...), 1)
+	isLabel := ConvertDType(Equal(vocabulary, ExpandAxes(labels, -1)), dtypes.Float32)
+	atLabel := ReduceSum(Mul(shifted, isLabel), -1) // [T']
+	loss = ReduceAllSum(Mul(Sub(Squeeze(Log(sum), -1), atLabel), weights))
+	if !wantGradient {
+		return loss, nil
+	}
+	dLogits := Mul(Sub(Div(exp, sum), isLabel), ExpandAxes(weights, -1))
+	w := t.HeadWeight() // [V, C]
+	return loss, ConvertDType(DotGeneral(ConvertDType(dLogits, w.DType()), []int{1}, nil, w, []int{0}, nil), dtypes.Float32)
+}
+
+// flatten joins gradients into one vector [n] in the order of the factors.
+func flatten(gradients []*Node) *Node {
+	parts := make([]*Node, len(gradients))
+	for i, g := range gradients {
+		parts[i] = Reshape(ConvertDType(g, dtypes.Float32), g.Shape().Size())
+	}
+	return Concatenate(parts, 0)
+}
+
+// dropout returns the Dropout of an adapter: a factor of 0 with probability p,
+// of 1/(1-p) otherwise, for each number of x. The draws of a layer depend on
+// state, three uint64 that change with every batch, and on the layer.
+func dropout(state *Node, p float64) func(layer int, x *Node) *Node {
+	if p == 0 {
+		return nil
+	}
+	return func(layer int, x *Node) *Node {
+		s := BitwiseXor(state, Const(state.Graph(), randomState(uint64(layer), 0)))
+		// The draw waits for x, so that checkpointing draws it again in the
+		// backward pass and need not keep it.
+		s = SchedulingBarrier(s, x)
+		_, uniform := RandomUniform(s, shapes.Make(dtypes.Float32, x.Shape().Dimensions...))
+		keep := GreaterOrEqual(uniform, Scalar(x.Graph(), dtypes.Float32, p))
+		return Mul(x, ConvertDType(MulScalar(ConvertDType(keep, dtypes.Float32), 1/(1-p)), x.DType()))
+	}
+}
+
+// randomState is the state of gomlx's generators for a purpose, from two
+// numbers, by the finaliser of SplitMix64.
+func randomState(a, b uint64) []uint64 {
+	state := make([]uint64, 3)
+	z := a*0x9e3779b97f4a7c15 + b*0xd1342543de82ef95
+	for i := range state {
+		z += 0x9e3779b97f4a7c15
+		y := (z ^ z>>30) * 0xbf58476d1ce4e5b9
+		y = (y ^ y>>27) * 0x94d049bb133111eb
+		state[i] = y ^ y>>31
+	}
+	return state
+}
+
+// adamW is one optimiser step on vectors [n] in float32: the gradient sum is
+// divided by the trained tokens, clipped to maxNorm, and moves the parameters.
+// It returns parameters, moments and the norm before clipping.
+// Source: Loshchilov & Hutter 2019, arXiv:1711.05101, in the order of
+// operations of torch.optim.AdamW and clip_grad_norm_.
+func adamW(c Config, params, m, v, gradientSum, scalars *Node) []*Node {
+	scalar := func(i int) *Node { return Reshape(Slice(scalars, AxisElem(i))) }
+	tokens, decay, stepSize, rootCorrection := scalar(0), scalar(1), scalar(2), scalar(3)
+
+	gradient := Div(gradientSum, tokens)
+	norm := Sqrt(sumOf(Square(gradient)))
+	if c.MaxGradNorm > 0 {
+		clip := MinScalar(Div(Scalar(norm.Graph(), dtypes.Float32, c.MaxGradNorm), AddScalar(norm, 1e-6)), 1.0)
+		gradient = Mul(gradient, clip)
+	}
+	if c.WeightDecay > 0 {
+		params = Sub(params, Mul(params, decay))
+	}
+	m = Add(MulScalar(m, c.Beta1), MulScalar(gradient, 1-c.Beta1))
+	v = Add(MulScalar(v, c.Beta2), MulScalar(Square(gradient), 1-c.Beta2))
+	denominator := AddScalar(Div(Sqrt(v), rootCorrection), c.Epsilon)
+	params = Sub(params, Mul(stepSize, Div(m, denominator)))
+	return []*Node{params, m, v, norm}
+}
+
+// sumOf adds up a vector in blocks: a plain sum of millions of float32 loses
+// digits where the executor adds one number after the other.
+func sumOf(x *Node) *Node {
+	const block = 1024
+	n := x.Shape().Size()
+	whole := n / block * block
+	sum := ScalarZero(x.Graph(), x.DType())
+	if whole < n {
+		sum = ReduceAllSum(Slice(x, AxisRange(whole)))
+	}
+	if whole > 0 {
+		sum = Add(sum, ReduceAllSum(ReduceSum(Reshape(Slice(x, AxisRange(0, whole)), n/block, block), -1)))
+	}
+	return sum
+}
+
+// adamScalars are the inputs of adamW that change with each step, counted
+// from 1: trained tokens, decay, and the two bias corrections 1 - βᵏ as they
+// are applied.
+func adamScalars(c Config, step, tokens int, rate float64) []float32 {
+	k := float64(step)
+	correction1, correction2 := 1-math.Pow(c.Beta1, k), 1-math.Pow(c.Beta2, k)
+	return []float32{float32(tokens), float32(rate * c.WeightDecay), float32(rate / correction1), float32(math.Sqrt(correction2))}
+}
+
+// bindTraining gives the transformer the adapter's training form and returns
+// the factors to differentiate.
+func bindTraining(t *salamandra.Transformer, layers *lora.Layers, vector, state *Node) []*Node {
+	b := layers.Bind(vector)
+	b.Dropout = dropout(state, layers.Config.Dropout)
+	t.Linear = b.Linear
+	return b.Factors
+}
