@@ -1,0 +1,195 @@
+package evalx
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+)
+
+// resultsVersion rises when a field of the file changes its meaning.
+const resultsVersion = 1
+
+// WriteJSON writes results and their summary as one JSON document, indented by
+// two blanks:
+//
+//	{
+//	  "version": 1,
+//	  "task": "impulse",
+//	  "summary": {"overall": {"passed": {"count": 18, "total": 20, "share": 0.9, "low": 0.698966, "high": 0.972134}, ...}, "groups": [...], "fields": [...]},
+//	  "results": [{"id": "TEST_0001", "passed": true, ..., "fields": [{"path": "filters.year", "want": "2023", "got": null, "correct": false}, ...]}, ...]
+//	}
+//
+// Results keep their order, keys have a fixed one, members of wanted and given
+// values are sorted, and shares are rounded to six decimals: the same results
+// give the same bytes. A share of no cases is null; "want" or "got" is left out
+// where there is nothing. Bytes of an answer that are not UTF-8 become U+FFFD.
+//
+// It fails if a wanted value is not JSON or if w does.
+func WriteJSON(w io.Writer, task string, results []Result) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	file := resultsFile{Version: resultsVersion, Task: task, Summary: summaryJSON(Summarize(results)), Results: []resultFile{}}
+	for _, r := range results {
+		file.Results = append(file.Results, resultJSON(r))
+	}
+	if err := enc.Encode(file); err != nil {
+		return fmt.Errorf("evalx: write results: %w", err)
+	}
+	return nil
+}
+
+type resultsFile struct {
+	Version int          `json:"version"`
+	Task    string       `json:"task"`
+	Summary summaryFile  `json:"summary"`
+	Results []resultFile `json:"results"`
+}
+
+type summaryFile struct {
+	Overall countsFile  `json:"overall"`
+	Groups  []groupFile `json:"groups"`
+	Fields  []countFile `json:"fields"`
+}
+
+type groupFile struct {
+	Name   string      `json:"name"`
+	Values []valueFile `json:"values"`
+}
+
+type valueFile struct {
+	Value string `json:"value"`
+	countsFile
+}
+
+type countsFile struct {
+	Passed     shareFile `json:"passed"`
+	ValidJSON  shareFile `json:"valid_json"`
+	Compliant  shareFile `json:"schema_compliant"`
+	AllCorrect shareFile `json:"all_correct"`
+	Fields     shareFile `json:"fields_correct"`
+}
+
+type shareFile struct {
+	Count int      `json:"count"`
+	Total int      `json:"total"`
+	Share *float64 `json:"share"`
+	Low   float64  `json:"low"`
+	High  float64  `json:"high"`
+}
+
+type countFile struct {
+	Path      string    `json:"path"`
+	Correct   shareFile `json:"correct"`
+	Expected  int       `json:"expected"`
+	Given     int       `json:"given"`
+	Right     int       `json:"right"`
+	Precision *float64  `json:"precision"`
+	Recall    *float64  `json:"recall"`
+	F1        *float64  `json:"f1"`
+}
+
+type resultFile struct {
+	ID         string          `json:"id"`
+	Groups     []Label         `json:"groups"`
+	Passed     bool            `json:"passed"`
+	ValidJSON  bool            `json:"valid_json"`
+	Compliant  bool            `json:"schema_compliant"`
+	AllCorrect bool            `json:"all_correct"`
+	ParseError *parseFaultFile `json:"parse_error,omitempty"`
+	Violations []Violation     `json:"violations"`
+	Fields     []fieldFile     `json:"fields"`
+	Answer     string          `json:"answer"`
+}
+
+type parseFaultFile struct {
+	Offset  int    `json:"offset"` // -1 if the place is not known
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Message string `json:"message"`
+}
+
+type fieldFile struct {
+	Path    string `json:"path"`
+	Want    *Value `json:"want,omitempty"`
+	Got     *Value `json:"got,omitempty"`
+	Correct bool   `json:"correct"`
+}
+
+func summaryJSON(s Summary) summaryFile {
+	file := summaryFile{Overall: countsJSON(s.Overall), Groups: []groupFile{}, Fields: []countFile{}}
+	for _, g := range s.Groups {
+		group := groupFile{Name: g.Name}
+		for _, v := range g.Values {
+			group.Values = append(group.Values, valueFile{v.Value, countsJSON(v.Counts)})
+		}
+		file.Groups = append(file.Groups, group)
+	}
+	for _, f := range s.Fields {
+		file.Fields = append(file.Fields, countFile{
+			Path: f.Path, Correct: shareJSON(f.Correct),
+			Expected: f.Expected, Given: f.Given, Right: f.Right,
+			Precision: orNull(f.Precision().Value()), Recall: orNull(f.Recall().Value()), F1: orNull(f.F1()),
+		})
+	}
+	return file
+}
+
+func countsJSON(c Counts) countsFile {
+	return countsFile{
+		Passed:     shareJSON(c.Passed),
+		ValidJSON:  shareJSON(c.ValidJSON),
+		Compliant:  shareJSON(c.Compliant),
+		AllCorrect: shareJSON(c.AllCorrect),
+		Fields:     shareJSON(c.Fields),
+	}
+}
+
+func shareJSON(s Share) shareFile {
+	low, high := s.Wilson()
+	return shareFile{s.Count, s.Total, orNull(s.Value()), rounded(low), rounded(high)}
+}
+
+// rounded hides the last bits, which processors may compute differently.
+func rounded(value float64) float64 { return math.Round(value*1e6) / 1e6 }
+
+// orNull rounds a value, or returns nil if there is none.
+func orNull(value float64, ok bool) *float64 {
+	if !ok {
+		return nil
+	}
+	value = rounded(value)
+	return &value
+}
+
+func resultJSON(r Result) resultFile {
+	file := resultFile{
+		ID: r.ID, Answer: r.Answer,
+		Passed: r.Passed, ValidJSON: r.ValidJSON(), Compliant: r.Compliant(), AllCorrect: r.AllCorrect,
+		Groups:     append([]Label{}, r.Groups...),
+		Violations: append([]Violation{}, r.Violations...),
+		Fields:     []fieldFile{},
+	}
+	if r.ParseError != nil {
+		fault := parseFaultFile{Offset: -1, Message: r.ParseError.Error()}
+		var place *ParseError
+		if errors.As(r.ParseError, &place) {
+			fault = parseFaultFile{place.Offset, place.Line, place.Column, place.Err.Error()}
+		}
+		file.ParseError = &fault
+	}
+	for _, f := range r.Fields {
+		file.Fields = append(file.Fields, fieldFile{f.Path, present(f.Want), present(f.Got), f.Correct})
+	}
+	return file
+}
+
+// present returns nil for Missing, so that null and nothing differ in the file.
+func present(v Value) *Value {
+	if _, missing := v.(Missing); missing {
+		return nil
+	}
+	return &v
+}
