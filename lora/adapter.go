@@ -73,6 +73,13 @@ type Module struct {
 	Magnitude []float32 // [Out] with DoRA, otherwise nil
 }
 
+// isZero tells whether the module leaves every weight as it is: A or B is zero,
+// and there is no magnitude.
+func (m Module) isZero() bool {
+	nonZero := func(v float32) bool { return v != 0 }
+	return m.Magnitude == nil && !(slices.ContainsFunc(m.A, nonZero) && slices.ContainsFunc(m.B, nonZero))
+}
+
 // prefix begins every tensor name in PEFT's files.
 const prefix = "base_model.model."
 
@@ -90,6 +97,8 @@ var foreignTensors = []struct{ part, reason string }{
 	{".lora_B.bias", "B has a bias"},
 	{".modules_to_save.", "a whole module was trained"},
 	{".trainable_tokens_", "rows of the embedding were trained"},
+	{"embed_tokens.weight", "the embedding is stored whole; save the adapter with save_embedding_layers=False"},
+	{"lm_head.weight", "the head is stored whole; save the adapter with save_embedding_layers=False"},
 }
 
 // ReadAdapter reads an adapter directory as PEFT writes it:

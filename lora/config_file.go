@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 )
@@ -270,14 +269,21 @@ func writeConfig(path string, c Config) error {
 	if len(c.ExcludeModules) > 0 || c.ExcludePattern != "" { // since 0.14
 		keys["exclude_modules"] = namesOrPattern(c.ExcludeModules, c.ExcludePattern)
 	}
-	var b strings.Builder
+	text, err := formatJSON(keys)
+	if err != nil {
+		return fmt.Errorf("lora: %s: %w", path, err)
+	}
+	return safetensors.WriteFile(path, text)
+}
+
+// formatJSON returns v as the Hugging Face tools write it.
+func formatJSON(v any) ([]byte, error) {
+	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	if err := enc.Encode(keys); err != nil {
-		return fmt.Errorf("lora: %s: %w", path, err)
-	}
-	return safetensors.WriteFile(path, []byte(b.String()))
+	err := enc.Encode(v)
+	return b.Bytes(), err
 }
 
 // orEmpty makes a nil map an empty one: {} in JSON.

@@ -1,0 +1,90 @@
+package lora_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+)
+
+// An adapter is written, and merged into a model of one layer.
+func Example() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	base, adapter, merged := filepath.Join(dir, "base"), filepath.Join(dir, "adapter"), filepath.Join(dir, "merged")
+	if err := writeBase(base); err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	config := lora.DefaultConfig()
+	config.Rank, config.Alpha = 1, 2
+	a := lora.Adapter{Config: config, Modules: []lora.Module{{
+		Name: "model.layers.0.self_attn.q_proj", In: 2, Out: 2, Rank: 1,
+		A: []float32{0, 1},   // reads the second input
+		B: []float32{0.5, 0}, // adds half of it to the first output
+	}}}
+	if err := a.Write(adapter); err != nil {
+		fmt.Println(err)
+		return
+	}
+	report, err := lora.Merge(context.Background(), lora.MergeOptions{Base: base, Adapter: adapter, Output: merged})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, t := range report.Merged {
+		fmt.Printf("%s: scale %v, update of norm %v\n", t.Name, t.Scale, t.DeltaNorm)
+	}
+	// Output: model.layers.0.self_attn.q_proj.weight: scale 2, update of norm 1
+}
+
+// writeBase writes a model directory that holds the 2x2 identity.
+func writeBase(dir string) error {
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"dtype": "float32"}`), 0o666); err != nil {
+		return err
+	}
+	info := safetensors.Info{Name: "model.layers.0.self_attn.q_proj.weight", Dtype: safetensors.F32, Shape: []int{2, 2}}
+	w, err := safetensors.Create(filepath.Join(dir, safetensors.ModelFile), []safetensors.Info{info}, map[string]string{"format": "pt"})
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	data := make([]byte, info.NumBytes())
+	if err := safetensors.EncodeFloat32(data, []float32{1, 0, 0, 1}, info.Dtype); err != nil {
+		return err
+	}
+	if err := w.Write(info.Name, data); err != nil {
+		return err
+	}
+	return w.Commit()
+}
+
+// The default adapts the linear layers of the blocks, and nothing else.
+func ExampleConfig_Matches() {
+	config := lora.DefaultConfig()
+	config.RankPattern = map[string]int{"layers.0.self_attn.q_proj": 4}
+	for _, module := range []string{
+		"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "lm_head",
+	} {
+		if config.Matches(module) {
+			fmt.Println(module, "rank", config.RankOf(module), "scale", config.ScaleOf(module))
+		} else {
+			fmt.Println(module, "is left alone")
+		}
+	}
+	// Output:
+	// model.layers.0.self_attn.q_proj rank 4 scale 8
+	// model.layers.1.self_attn.q_proj rank 16 scale 2
+	// lm_head is left alone
+}

@@ -1,0 +1,245 @@
+package lora
+
+import (
+	"math"
+	"math/bits"
+
+	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+)
+
+// The arithmetic of a merge is that of PEFT's merge_and_unload on a CPU with
+// float32 adapters, bit for bit and on every machine:
+//
+//	sum    = fma(B[i,r], A[r,j], sum)  for r = 0..R-1, in float32
+//	update = sum * scale               in float32
+//	merged = W[i,j] + update           in float32, then rounded to the stored format
+//
+// A fused multiply-add rounds once. It is computed here in float64, where the
+// product of two float32 values is exact and only the addition rounds, to 53
+// bits. Rounding that again to the 24 bits of a float32 gives the same as one
+// rounding, except where the 53 bits lie exactly between two float32 values:
+// then the lost rest decides, and fma32 recovers it.
+//
+// Up to R = 256 PEFT sums in this order; beyond, its matrix library splits the
+// sum and last bits differ.
+
+// Bits of a float64 that a float32 lacks, and the middle between two float32.
+const (
+	lowBits = 1<<29 - 1
+	middle  = 1 << 28
+)
+
+// fma32 returns x*y + z, rounded once to float32.
+func fma32(x, y, z float32) float32 {
+	product, c := float64(x)*float64(y), float64(z)
+	sum := product + c
+	// The rounding error of the sum is a float64 (Knuth 1997, vol. 2, 4.2.2,
+	// theorem B). Where there is one, the last bit is made 1 towards it: "round
+	// to odd", after which a second rounding is harmless (Boldo and Melquiond
+	// 2008, doi:10.1109/TC.2007.70819).
+	v := sum - product
+	rest := (product - (sum - v)) + (c - v)
+	u := math.Float64bits(sum)
+	if u&1 == 0 && (rest > 0 || rest < 0) { // neither of them if sum is infinite
+		if (rest > 0) == (sum > 0) {
+			u++
+		} else {
+			u--
+		}
+	}
+	return float32(math.Float64frombits(u))
+}
+
+// addScaled adds b*a[j] to sum[j], both float32 values, each rounded once to
+// float32. The caller knows that no sum is a subnormal float32 or overflows.
+func addScaled(sum, a []float64, b float64) {
+	a = a[:len(sum)]
+	for j, x := range a {
+		u := math.Float64bits(b*x + sum[j])
+		if u&lowBits == middle {
+			sum[j] = float64(fma32(float32(b), float32(x), float32(sum[j])))
+			continue
+		}
+		sum[j] = math.Float64frombits((u + middle) &^ lowBits)
+	}
+}
+
+// A product evaluates B*A row by row.
+type product struct {
+	rank, in int
+	b        []float32 // B, [Out, Rank]
+	a        []float64 // A, [Rank, In]
+	plain    bool      // no sum can be subnormal or overflow
+}
+
+func newProduct(m Module) *product {
+	p := &product{rank: m.Rank, in: m.In, b: m.B, a: make([]float64, len(m.A))}
+	for i, v := range m.A {
+		p.a[i] = float64(v)
+	}
+	lowA, highA := exponents(m.A)
+	lowB, highB := exponents(m.B)
+	// Sums are multiples of the smallest product's last bit, and at most Rank
+	// times the largest product.
+	p.plain = lowA+lowB-2*23 >= -126 && highA+highB+2+bits.Len(uint(m.Rank)) < 127
+	return p
+}
+
+// exponents returns the smallest and the largest binary exponent of the values
+// that are not zero, zeros if all are.
+func exponents(values []float32) (low, high int) {
+	first := true
+	for _, v := range values {
+		if v == 0 {
+			continue
+		}
+		e := math.Ilogb(float64(v))
+		if first {
+			low, high, first = e, e, false
+		}
+		low, high = min(low, e), max(high, e)
+	}
+	return low, high
+}
+
+// row computes row i of B*A.
+func (p *product) row(i int, sum []float64) {
+	clear(sum)
+	for r, b := range p.b[i*p.rank : (i+1)*p.rank] {
+		a := p.a[r*p.in : (r+1)*p.in]
+		switch {
+		case b == 0:
+		case p.plain:
+			addScaled(sum, a, float64(b))
+		default:
+			for j, x := range a {
+				sum[j] = float64(fma32(b, float32(x), float32(sum[j])))
+			}
+		}
+	}
+}
+
+// A tally counts what the merge of some rows did.
+type tally struct {
+	squares   float64 // sum of the squared updates
+	updates   int     // updates that are not zero
+	changed   int     // stored values that differ from the base alone
+	notFinite int     // stored values that are infinities or NaN
+}
+
+func (t *tally) add(o tally) {
+	t.squares += o.squares
+	t.updates += o.updates
+	t.changed += o.changed
+	t.notFinite += o.notFinite
+}
+
+// rows merges one row of a weight after another.
+type rows struct {
+	product   *product
+	scale     float32
+	magnitude []float32 // [Out] with DoRA, otherwise nil
+	from, to  safetensors.Dtype
+
+	sum          []float64
+	base, merged []float32
+	rounded      []byte // the base in the format to be stored
+}
+
+func newRows(m Module, p *product, scale float64, from, to safetensors.Dtype) *rows {
+	return &rows{
+		product: p, scale: float32(scale), magnitude: m.Magnitude, from: from, to: to,
+		sum:  make([]float64, m.In),
+		base: make([]float32, m.In), merged: make([]float32, m.In),
+		rounded: make([]byte, m.In*to.Size()),
+	}
+}
+
+// merge computes row i of the merged weight from src, the row of the base, into
+// dst, and adds to the tally.
+func (s *rows) merge(t *tally, i int, dst, src []byte) error {
+	if err := safetensors.DecodeFloat32(s.base, src, s.from); err != nil {
+		return err
+	}
+	s.product.row(i, s.sum)
+	if s.magnitude == nil {
+		s.shift(t)
+	} else {
+		s.shift(new(tally))
+		s.rescale(t, s.magnitude[i])
+	}
+	if err := roundTo(s.to, s.merged, dst); err != nil {
+		return err
+	}
+	if s.from != s.to {
+		if err := roundTo(s.to, s.base, s.rounded); err != nil {
+			return err
+		}
+	}
+	for j, v := range s.merged {
+		if v != s.base[j] {
+			t.changed++
+		}
+		if notFinite(v) {
+			t.notFinite++
+		}
+	}
+	return nil
+}
+
+// shift sets merged to base plus scale times sum.
+func (s *rows) shift(t *tally) {
+	for j, w := range s.base {
+		update := float32(float32(s.sum[j]) * s.scale)
+		s.merged[j] = w + update
+		t.squares += float64(update) * float64(update)
+		if update != 0 {
+			t.updates++
+		}
+	}
+}
+
+// rescale gives the merged row the length that DoRA trained. The update is then
+// the whole difference from the base.
+func (s *rows) rescale(t *tally, magnitude float32) {
+	factor := magnitude / norm(s.merged)
+	for j, w := range s.base {
+		s.merged[j] *= factor
+		update := float64(s.merged[j]) - float64(w)
+		t.squares += float64(update * update)
+		if update != 0 {
+			t.updates++
+		}
+	}
+}
+
+// roundTo stores values in dst and gives them the values stored.
+func roundTo(to safetensors.Dtype, values []float32, dst []byte) error {
+	if err := safetensors.EncodeFloat32(dst, values, to); err != nil {
+		return err
+	}
+	return safetensors.DecodeFloat32(values, dst, to)
+}
+
+// norm returns the Euclidean norm of a row as PyTorch computes it on a CPU: in
+// float32, eight sums side by side that are then added in order, and what is
+// left of the row one by one. For widths that are not multiples of four, builds
+// of PyTorch differ among themselves in the last bit.
+func norm(row []float32) float32 {
+	const lanes = 8
+	var sums [lanes]float32
+	whole := len(row) / lanes * lanes
+	for j := 0; j < whole; j += lanes {
+		for k, v := range row[j : j+lanes] {
+			sums[k] += float32(v * v)
+		}
+	}
+	total := sums[0]
+	for _, s := range sums[1:] {
+		total += s
+	}
+	for _, v := range row[whole:] {
+		total += float32(v * v)
+	}
+	return float32(math.Sqrt(float64(total)))
+}
