@@ -7,9 +7,10 @@
 // directions: adapter_config.json and adapter_model.safetensors, with PEFT's
 // names, matching rules and arithmetic.
 //
-// [Config] describes an adapter, [ReadAdapter] and [Adapter.Write] move one
-// between memory and a directory, and [Merge] writes a model directory in which
-// the adapter has become part of the weights.
+// [Config] describes an adapter, [Inject] puts a new one on a model,
+// [ReadAdapter] and [Adapter.Write] move one between memory and a directory, and
+// [Merge] writes a model directory in which the adapter has become part of the
+// weights.
 //
 // The package is not a trainer (see lora/train), does not quantise, and does
 // not read other adapter methods: what it cannot compute as PEFT does, it

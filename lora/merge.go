@@ -120,7 +120,8 @@ type FileSum struct {
 // float32 and rounded once to the stored format. Tensors are streamed, so that
 // memory stays near the size of the largest adapted weight, and all cores work
 // on each. Files are read back and compared by SHA-256 before the output gets
-// its name; until then, and if ctx is cancelled, there is no output.
+// its name; until then, and if ctx is cancelled, there is no output. A process
+// that is killed can leave a directory called Output.tmp- and eight digits.
 //
 // Beside the weights the output holds the base's config.json (with the new
 // dtype, if one was asked for), generation_config.json, tokenizer, chat
@@ -147,7 +148,10 @@ func Merge(ctx context.Context, opts MergeOptions) (MergeReport, error) {
 		return MergeReport{}, err
 	}
 
-	output := filepath.Clean(opts.Output)
+	output, err := filepath.Abs(opts.Output)
+	if err != nil {
+		return MergeReport{}, err
+	}
 	if err := os.MkdirAll(filepath.Dir(output), 0o777); err != nil {
 		return MergeReport{}, err
 	}
@@ -170,23 +174,7 @@ func publish(dir, output string) error {
 	if err := os.Remove(output); err != nil && !errors.Is(err, os.ErrNotExist) { // only if it is empty
 		return fmt.Errorf("lora: %s: %w: %w", output, ErrOutput, err)
 	}
-	if err := os.Rename(dir, output); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(output))
-}
-
-// syncDir makes a rename in a directory durable, on systems that can.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, os.ErrPermission) {
-		return err
-	}
-	return nil
+	return safetensors.Rename(dir, output)
 }
 
 // A merger holds one merge in progress.

@@ -204,7 +204,7 @@ func (s *rows) shift(t *tally) {
 func (s *rows) rescale(t *tally, magnitude float32) {
 	factor := magnitude / norm(s.merged)
 	for j, w := range s.base {
-		s.merged[j] *= factor
+		s.merged[j] = float32(factor * s.merged[j])
 		update := float64(s.merged[j]) - float64(w)
 		t.squares += float64(update * update)
 		if update != 0 {

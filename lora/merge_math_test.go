@@ -170,11 +170,11 @@ func TestMergeRows(t *testing.T) {
 			test.module.Name, test.module.Rank, test.module.In, test.module.Out = q, 2, 3, 2
 			src, dst := make([]byte, 24), make([]byte, 6*test.to.Size())
 			require.NoError(t, safetensors.EncodeFloat32(src, test.base, safetensors.F32))
-			rows := newRows(test.module, newProduct(test.module), test.scale, safetensors.F32, test.to)
+			r := newRows(test.module, newProduct(test.module), test.scale, safetensors.F32, test.to)
 			var got tally
 			size := 3 * test.to.Size()
 			for i := range 2 {
-				require.NoError(t, rows.merge(&got, i, dst[i*size:(i+1)*size], src[i*12:(i+1)*12]))
+				require.NoError(t, r.merge(&got, i, dst[i*size:(i+1)*size], src[i*12:(i+1)*12]))
 			}
 			values := make([]float32, 6)
 			require.NoError(t, safetensors.DecodeFloat32(values, dst, test.to))

@@ -120,10 +120,10 @@ func (m *merger) mergeTensor(ctx context.Context, w *safetensors.Writer, module 
 	var workers sync.WaitGroup
 	for range min(len(tallies), runtime.GOMAXPROCS(0)) {
 		workers.Go(func() {
-			rows := newRows(module, product, scale, from.Dtype, to.Dtype)
+			r := newRows(module, product, scale, from.Dtype, to.Dtype)
 			for b := int(next.Add(1)) - 1; b < len(tallies) && ctx.Err() == nil; b = int(next.Add(1)) - 1 {
 				for i := b * blockRows; i < min(out, (b+1)*blockRows) && errs[b] == nil; i++ {
-					errs[b] = rows.merge(&tallies[b], i, m.buffer[i*toRow:(i+1)*toRow], src[i*fromRow:(i+1)*fromRow])
+					errs[b] = r.merge(&tallies[b], i, m.buffer[i*toRow:(i+1)*toRow], src[i*fromRow:(i+1)*fromRow])
 				}
 			}
 		})

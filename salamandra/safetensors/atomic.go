@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // WriteFile stores one of the small files that accompany weights as Commit
@@ -47,9 +48,8 @@ func createAtomic(path string) (*atomicFile, error) {
 	}
 }
 
-// Commit syncs the file, renames it and syncs its directory: without the first
-// a crash can leave an empty file under the new name, without the last the old
-// one.
+// Commit syncs the file and renames it: without the sync a crash could leave an
+// empty file under the new name.
 func (f *atomicFile) Commit() error {
 	if f.done {
 		return fs.ErrClosed
@@ -59,14 +59,14 @@ func (f *atomicFile) Commit() error {
 		err = f.Close()
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), f.path)
+		err = Rename(f.Name(), f.path)
 	}
 	if err != nil {
 		f.Abort()
 		return err
 	}
 	f.done = true
-	return syncDir(filepath.Dir(f.path))
+	return nil
 }
 
 // Abort removes the file; after Commit it does nothing.
@@ -79,16 +79,22 @@ func (f *atomicFile) Abort() error {
 	return os.Remove(f.Name())
 }
 
-// syncDir makes renames in a directory durable. Systems whose directories
-// cannot be synced keep them durable by themselves.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+// Rename gives a finished file or directory its name, as [os.Rename] does, and
+// makes that durable: without it a crash could bring the old name back.
+func Rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(to))
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrPermission) {
-		return err
+	defer dir.Close()
+	err = dir.Sync()
+	for _, cannot := range []error{errors.ErrUnsupported, fs.ErrPermission, syscall.EINVAL} {
+		if errors.Is(err, cannot) { // directories cannot be synced here
+			return nil
+		}
 	}
-	return nil
+	return err
 }

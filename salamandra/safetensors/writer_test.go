@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -63,9 +64,9 @@ func TestCreateRefuses(t *testing.T) {
 	_, err := Create(filepath.Join(dir, "x"), []Info{
 		{Name: "dtype", Dtype: "?"},
 		{Name: "shape", Dtype: F32, Shape: []int{-1}},
-		{Name: "overflow", Dtype: F32, Shape: []int{1 << 40, 1 << 40}},
-		{Name: "half", Dtype: U8, Shape: []int{1 << 62}},
-		{Name: "other half", Dtype: U8, Shape: []int{1 << 62}},
+		{Name: "overflow", Dtype: F32, Shape: []int{math.MaxInt, 2}},
+		{Name: "half", Dtype: U8, Shape: []int{math.MaxInt/2 + 1}},
+		{Name: "other half", Dtype: U8, Shape: []int{math.MaxInt/2 + 1}},
 		{Name: "twice", Dtype: U8, Shape: []int{0}},
 		{Name: "twice", Dtype: U8, Shape: []int{0}},
 		{Name: "__metadata__", Dtype: U8, Shape: []int{0}},
