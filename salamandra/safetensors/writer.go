@@ -56,7 +56,9 @@ func formatHeader(path string, tensors []Info, metadata map[string]string) ([]by
 	if metadata != nil {
 		fmt.Fprintf(b, `"%s":{`, metadataKey)
 		for i, key := range sortedKeys(metadata) {
-			separate(b, i)
+			if i > 0 {
+				b.WriteByte(',')
+			}
 			fmt.Fprintf(b, "%s:%s", quote(key), quote(metadata[key]))
 		}
 		b.WriteByte('}')
@@ -92,13 +94,6 @@ func formatHeader(path string, tensors []Info, metadata map[string]string) ([]by
 	}
 	binary.LittleEndian.PutUint64(b.Bytes(), uint64(b.Len()-lengthSize))
 	return b.Bytes(), f.err()
-}
-
-// separate writes a comma before every item but the first.
-func separate(b *bytes.Buffer, i int) {
-	if i > 0 {
-		b.WriteByte(',')
-	}
 }
 
 // quote returns s as a JSON string.
