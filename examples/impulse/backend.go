@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/gomlx/compute"
+	_ "github.com/gomlx/compute/gobackend" // always there: the embedded default
+)
+
+// choice is a backend to open and why it was chosen.
+type choice struct {
+	config string // as compute.NewWithConfig takes it
+	why    string
+}
+
+// goConfig selects the Go backend. Without ops_sequential its worker pool can
+// wait for itself when large matrix products run side by side.
+const goConfig = "go:ops_sequential"
+
+// chooseBackend resolves the flag --backend: what the flag says, then what
+// GOMLX_BACKEND says, then a CUDA plugin where there is an NVIDIA GPU, then an
+// XLA CPU plugin, then the Go backend. Nothing is ever downloaded.
+func chooseBackend(flag string) choice {
+	if flag != "" && flag != "auto" {
+		return choice{expandBackend(flag), "--backend"}
+	}
+	if env := os.Getenv(compute.ConfigEnvVar); env != "" {
+		return choice{expandBackend(env), compute.ConfigEnvVar}
+	}
+	plugins := xlaPlugins()
+	switch {
+	case slices.ContainsFunc(plugins, isCUDA) && nvidiaDevice():
+		return choice{"xla:cuda", "CUDA plugin and NVIDIA GPU found"}
+	case slices.Contains(plugins, "cpu"):
+		return choice{"xla:cpu", "XLA CPU plugin found"}
+	case !haveXLA:
+		return choice{goConfig, "built without cgo, so without XLA"}
+	}
+	return choice{goConfig, "no XLA plugin found"}
+}
+
+func isCUDA(plugin string) bool { return strings.Contains(plugin, "cuda") }
+
+// expandBackend completes the Go backend's name.
+func expandBackend(name string) string {
+	if name == "go" {
+		return goConfig
+	}
+	return name
+}
+
+// nvidiaDevice tells whether the driver has made a GPU available.
+func nvidiaDevice() bool {
+	for _, path := range []string{"/dev/nvidia0", "/dev/dxg"} { // dxg: inside WSL
+		if _, err := os.Stat(path); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// openBackend opens the chosen backend and returns a line that says which one
+// it is and why.
+func openBackend(flag string) (compute.Backend, string, error) {
+	c := chooseBackend(flag)
+	name, _, _ := strings.Cut(c.config, ":")
+	if name != "go" && !haveXLA {
+		return nil, "", fmt.Errorf("backend %s: this program was built without cgo and has the Go backend alone; rebuild with CGO_ENABLED=1 and a C compiler, or use --backend go", c.config)
+	}
+	b, err := compute.NewWithConfig(c.config)
+	if err != nil {
+		return nil, "", fmt.Errorf("backend %s: %w (see 'impulse doctor')", c.config, err)
+	}
+	line := fmt.Sprintf("backend %s (%s)", c.config, c.why)
+	if name == "go" {
+		line += fmt.Sprintf(", %d threads", runtime.GOMAXPROCS(0))
+	}
+	return b, line, nil
+}

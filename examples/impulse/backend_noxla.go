@@ -1,0 +1,7 @@
+//go:build !cgo || noxla
+
+package main
+
+const haveXLA = false
+
+func xlaPlugins() []string { return nil }

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/gomlx/compute"
+	"github.com/spf13/cobra"
+
+	"github.com/impulse-salamandra/finetune/evalx"
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/lora/train"
+	"github.com/impulse-salamandra/finetune/salamandra"
+)
+
+// demoFiles are a tiny pretrained model and a few annotated queries.
+//
+//go:embed demo/data demo/tiny-salamandra/*.json demo/tiny-salamandra/model.safetensors
+var demoFiles embed.FS
+
+// demoOptions are the flags of demo.
+type demoOptions struct {
+	OutputDir, Backend string
+}
+
+func newDemoCommand() *cobra.Command {
+	var o demoOptions
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run the whole job on a tiny model: prepare, train, validate, merge",
+		Long: `Run the whole job on a tiny model (3 million parameters) and 64 annotated
+queries that are part of this program: prepare, train, validate before and
+after, merge, validate the merged model. It needs no network and no plugin and
+takes about a minute on two cores.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runDemo(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().StringVar(&o.OutputDir, "output-dir", "", "keep the files here, a directory that does not exist yet; without it they are removed at the end")
+	cmd.Flags().StringVar(&o.Backend, "backend", "auto", "auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so")
+	return cmd
+}
+
+// demo is the state of one run.
+type demo struct {
+	dir      string
+	backend  compute.Backend
+	out, log io.Writer
+	scores   []demoScore
+}
+
+// demoScore is a column of the table at the end.
+type demoScore struct {
+	name   string
+	counts evalx.Counts
+}
+
+func (d *demo) path(name string) string { return filepath.Join(d.dir, name) }
+
+// runDemo runs every step and prints what it gained.
+func runDemo(ctx context.Context, o demoOptions, out, log io.Writer) error {
+	dir, remove, err := demoDir(o.OutputDir)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	backend, line, err := openBackend(o.Backend)
+	if err != nil {
+		return err
+	}
+	defer backend.Finalize()
+	fmt.Fprintln(out, line)
+	d := &demo{dir: dir, backend: backend, out: out, log: log}
+	if err := os.CopyFS(dir, mustSub(demoFiles, "demo")); err != nil {
+		return err
+	}
+	start := time.Now()
+	for _, step := range []struct {
+		title string
+		run   func(context.Context) error
+	}{
+		{"prepare: annotated queries to training examples", d.prepare},
+		{"validate the model as it is", func(ctx context.Context) error { return d.validate(ctx, "before", "tiny-salamandra") }},
+		{"train an adapter", d.train},
+		{"validate model and adapter", func(ctx context.Context) error { return d.validate(ctx, "adapter", "adapter") }},
+		{"merge the adapter into the model", d.merge},
+		{"validate the merged model", func(ctx context.Context) error { return d.validate(ctx, "merged", "merged") }},
+	} {
+		begin := time.Now()
+		fmt.Fprintf(out, "\n== %s\n", step.title)
+		if err := step.run(ctx); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "   %.1f s\n", time.Since(begin).Seconds())
+	}
+	if err := d.table(); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\n%.0f s in all", time.Since(start).Seconds())
+	if o.OutputDir != "" {
+		fmt.Fprintf(out, "; files in %s", o.OutputDir)
+	}
+	fmt.Fprintln(out)
+	return nil
+}
+
+// demoDir makes the directory of a run and says how it goes away.
+func demoDir(keep string) (dir string, remove func(), err error) {
+	if keep == "" {
+		dir, err = os.MkdirTemp("", "impulse-demo-")
+		return dir, func() { _ = os.RemoveAll(dir) }, err
+	}
+	if _, err := os.Stat(keep); !errors.Is(err, fs.ErrNotExist) {
+		return "", nil, fmt.Errorf("--output-dir %s exists already; choose another", keep)
+	}
+	return keep, func() {}, os.MkdirAll(keep, 0o755)
+}
+
+// mustSub is a directory of the embedded files, which is always there.
+func mustSub(files fs.FS, dir string) fs.FS {
+	sub, err := fs.Sub(files, dir)
+	if err != nil {
+		panic(err)
+	}
+	return sub
+}
+
+func (d *demo) prepare(ctx context.Context) error {
+	return runPrepare(ctx, prepareOptions{
+		InputDir: d.path("data/batches"), OutputFile: d.path("train.jsonl"), PromptFile: d.path("data/system_prompt.txt"),
+		Pattern: "batch*.json", Validate: true,
+	}, d.out)
+}
+
+// train uses a high rate and few steps: what there is to learn is the schema,
+// and a tiny model learns it at once.
+func (d *demo) train(ctx context.Context) error {
+	o := trainOptions{
+		Model: d.path("tiny-salamandra"), Data: d.path("train.jsonl"), OutputDir: d.path("adapter"),
+		Schema: "auto", Dtype: "auto", Quantize: "none", Date: "2024-09-30", Overlong: "error",
+		BatchSize: 4, MaxLength: 512, MaxShapes: 3, Shuffle: true, SharedPrefix: true,
+		LoRA: lora.DefaultConfig(), Train: train.DefaultConfig(), args: []byte("{}\n"),
+	}
+	o.LoRA.Dropout = 0
+	o.Train.Epochs, o.Train.LearningRate = 1, 6e-3
+	if err := o.check(); err != nil {
+		return err
+	}
+	data, err := o.readData(ctx, o.Model, d.out)
+	if err != nil {
+		return err
+	}
+	return o.train(ctx, d.backend, o.Model, data, d.out, d.log)
+}
+
+func (d *demo) merge(ctx context.Context) error {
+	return runMerge(ctx, mergeOptions{AdapterPath: d.path("adapter"), OutputPath: d.path("merged"), Dtype: "keep"}, d.out, d.log)
+}
+
+func (d *demo) validate(ctx context.Context, name, model string) error {
+	o := validateOptions{
+		promptedOptions: promptedOptions{ModelPath: d.path(model), Dtype: "auto"},
+		TestFile:        d.path("data/test_set.json"),
+		Generate:        salamandra.DefaultGenerateOptions(),
+	}
+	if name == "before" { // nothing tells yet how it is prompted
+		o.PromptFile = d.path("data/system_prompt.txt")
+	}
+	o.Generate.MaxNewTokens, o.Generate.BatchSize = 256, 20
+	results, err := o.validate(ctx, d.backend, d.out, d.log)
+	if err != nil {
+		return err
+	}
+	c := evalx.Summarize(results).Overall
+	d.scores = append(d.scores, demoScore{name, c})
+	fmt.Fprintf(d.out, "valid JSON %v, schema %v, fields %v\n", c.ValidJSON, c.Compliant, c.Fields)
+	return nil
+}
+
+// table compares the three models.
+func (d *demo) table() error {
+	fmt.Fprintf(d.out, "\n20 queries that were not trained on:\n")
+	w := tabwriter.NewWriter(d.out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	row := func(name string, of func(evalx.Counts) evalx.Share) {
+		fmt.Fprintf(w, "%s\t", name)
+		for _, s := range d.scores {
+			share, _ := of(s.counts).Value()
+			fmt.Fprintf(w, "%.0f %%\t", 100*share)
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprint(w, "\t")
+	for _, s := range d.scores {
+		fmt.Fprintf(w, "%s\t", s.name)
+	}
+	fmt.Fprintln(w)
+	row("JSON validity", func(c evalx.Counts) evalx.Share { return c.ValidJSON })
+	row("schema compliance", func(c evalx.Counts) evalx.Share { return c.Compliant })
+	row("correct fields", func(c evalx.Counts) evalx.Share { return c.Fields })
+	return w.Flush()
+}

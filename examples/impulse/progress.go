@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// progress shows how far a long piece of work is: a bar on a terminal, else a
+// line now and then.
+type progress struct {
+	out   io.Writer
+	title string
+	total int64
+	bar   *progressbar.ProgressBar // nil without a terminal
+	shown time.Time
+}
+
+// linePeriod is how often a line is written where there is no bar.
+const linePeriod = 5 * time.Second
+
+func newProgress(out io.Writer, title string, total int64) *progress {
+	p := &progress{out: out, title: title, total: total, shown: time.Now()}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(out), progressbar.OptionSetDescription(title), progressbar.OptionShowCount(),
+			progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionFullWidth(),
+			progressbar.OptionClearOnFinish())
+	}
+	return p
+}
+
+// set tells that done of total is finished; detail is shown beside it.
+func (p *progress) set(done int64, detail string) {
+	if p.bar != nil {
+		p.bar.Describe(p.title + " " + detail)
+		_ = p.bar.Set64(done) // a failing terminal must not stop the work
+		return
+	}
+	if time.Since(p.shown) >= linePeriod {
+		p.shown = time.Now()
+		fmt.Fprintf(p.out, "%s %d/%d %s\n", p.title, done, p.total, detail)
+	}
+}
+
+// done takes the bar away.
+func (p *progress) done() {
+	if p.bar != nil {
+		_ = p.bar.Finish()
+	}
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gomlx/compute"
+
+	"github.com/impulse-salamandra/finetune/chatml"
+	"github.com/impulse-salamandra/finetune/dataset/impulse"
+	"github.com/impulse-salamandra/finetune/evalx"
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/hub"
+	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
+)
+
+// promptedOptions say which model answers and how it is prompted.
+type promptedOptions struct {
+	ModelPath, BaseModel string
+	PromptFile, Schema   string
+	Dtype                string
+	AllowDrift           bool
+}
+
+// prompted is a model, or a model with an adapter, and the prompt it was
+// trained with.
+type prompted struct {
+	contract  chatml.Contract
+	tokenizer *tokenizer.Tokenizer
+	model     *salamandra.Model
+	generator *salamandra.Generator
+	stop      []int32
+}
+
+// openPrompted loads what --model-path names: an adapter directory with its
+// base, or a model directory. Prompt and schema are those of its prompt.json;
+// a flag that differs wins, with a warning, and any other difference is
+// refused.
+func openPrompted(ctx context.Context, backend compute.Backend, o promptedOptions, out, log io.Writer) (*prompted, error) {
+	dir, err := hub.Resolve(o.ModelPath)
+	if err != nil {
+		return nil, fmt.Errorf("--model-path: %w", err)
+	}
+	base, adapter := dir, (*lora.Adapter)(nil)
+	if _, err := os.Stat(filepath.Join(dir, lora.ConfigFile)); err == nil {
+		if adapter, err = lora.ReadAdapter(dir); err != nil {
+			return nil, err
+		}
+		if base, err = baseOf(adapter, o.BaseModel); err != nil {
+			return nil, err
+		}
+	}
+	p := &prompted{}
+	if p.tokenizer, err = tokenizer.Load(base); err != nil {
+		return nil, err
+	}
+	if err := p.readContract(ctx, dir, base, adapter != nil, o, out); err != nil {
+		return nil, err
+	}
+	if p.model, err = loadModel(ctx, backend, base, o.Dtype, log); err != nil {
+		return nil, err
+	}
+	var layers salamandra.Adapter
+	if adapter != nil {
+		if layers, err = lora.Attach(p.model, adapter); err != nil {
+			p.close()
+			return nil, err
+		}
+	}
+	p.generator = salamandra.NewGenerator(p.model, layers)
+	if end, ok := p.tokenizer.TokenID(chatml.EndToken); ok {
+		p.stop = append(p.stop, end)
+	}
+	for _, id := range p.model.Config.EOSTokenID {
+		p.stop = append(p.stop, int32(id))
+	}
+	return p, nil
+}
+
+func (p *prompted) close() {
+	if p.generator != nil {
+		p.generator.Close()
+	}
+	_ = p.model.Close()
+}
+
+// baseOf finds the base of an adapter: the flag, else what the adapter names.
+func baseOf(a *lora.Adapter, flag string) (string, error) {
+	if flag != "" {
+		dir, err := hub.Resolve(flag)
+		if err != nil {
+			return "", fmt.Errorf("--base-model: %w", err)
+		}
+		return dir, nil
+	}
+	if a.Config.BaseModelNameOrPath == "" {
+		return "", fmt.Errorf("the adapter does not name its base model: give --base-model")
+	}
+	dir, err := hub.Resolve(a.Config.BaseModelNameOrPath)
+	if err != nil {
+		return "", fmt.Errorf("base model of the adapter: %w (or give --base-model)", err)
+	}
+	return dir, nil
+}
+
+// readContract finds out how the model is prompted.
+func (p *prompted) readContract(ctx context.Context, dir, base string, isAdapter bool, o promptedOptions, out io.Writer) error {
+	trained, err := chatml.ReadContract(filepath.Join(dir, chatml.ContractFile))
+	known := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if !known {
+		trained = chatml.Contract{
+			Date: chatml.DefaultDate, DefaultSystem: true, SystemPrompt: impulse.SystemPrompt(impulse.Current),
+			Schema: impulse.Schema(impulse.Current), Layout: chatml.Layout{Indent: 2}, TokenizerSHA256: p.tokenizer.Hash(),
+		}
+		fmt.Fprintf(out, "no %s in %s: built-in IMPULSE prompt and schema unless flags say otherwise\n", chatml.ContractFile, dir)
+	}
+	p.contract = trained
+	if o.PromptFile != "" {
+		if p.contract.SystemPrompt, err = impulse.ReadPrompt(o.PromptFile); err != nil {
+			return err
+		}
+		if known && p.contract.SystemPrompt != trained.SystemPrompt {
+			fmt.Fprintf(out, "warning: --prompt-file differs from the system prompt the model was trained with\n")
+		}
+	}
+	if o.Schema != "" {
+		if p.contract.Schema, err = readSchema(o.Schema); err != nil {
+			return err
+		}
+		if known && string(p.contract.Schema) != string(trained.Schema) {
+			fmt.Fprintf(out, "warning: --schema differs from the schema the model was trained with\n")
+		}
+	}
+	if !known {
+		return nil
+	}
+	// What cannot be chosen must be what it was in training.
+	actual := trained
+	actual.TokenizerSHA256, actual.BaseSHA256 = p.tokenizer.Hash(), ""
+	if isAdapter && trained.BaseSHA256 != "" {
+		if actual.BaseSHA256, err = hashWeights(ctx, base); err != nil {
+			return err
+		}
+	}
+	return allowDrift(trained.Check(actual), o.AllowDrift, out)
+}
+
+// allowDrift turns a difference from training into a warning if told so.
+func allowDrift(err error, allow bool, out io.Writer) error {
+	if err != nil && allow {
+		fmt.Fprintf(out, "warning: %v\n", err)
+		return nil
+	}
+	if errors.Is(err, chatml.ErrDrift) {
+		return fmt.Errorf("%w (--allow-drift to go on all the same)", err)
+	}
+	return err
+}
+
+// readSchema reads a JSON Schema file and checks that it can be used.
+func readSchema(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("--schema: %w", err)
+	}
+	_, err = evalx.CompileSchema(path, data)
+	return data, err
+}
+
+// prompt is the ids that ask for the answer to a query.
+func (p *prompted) prompt(query string) ([]int32, error) {
+	messages := []chatml.Message{{Role: chatml.User, Content: query}}
+	if p.contract.SystemPrompt != "" {
+		messages = append([]chatml.Message{{Role: chatml.System, Content: p.contract.SystemPrompt}}, messages...)
+	}
+	return p.contract.Template().EncodePrompt(p.tokenizer, messages)
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/impulse-salamandra/finetune/dataset/impulse"
+	"github.com/impulse-salamandra/finetune/evalx"
+)
+
+// impulseTask scores parsed queries against annotations: every part of the
+// answer but its free text (query_rewrite, the notes and the repeated query).
+// Names and topics count without regard to case and white space,
+// organisations in any order.
+func impulseTask(schema []byte, variant impulse.Variant) (evalx.Task, error) {
+	compiled, err := evalx.CompileSchema("answer schema", schema)
+	if err != nil {
+		return evalx.Task{}, err
+	}
+	text := evalx.Folded(evalx.Fold)
+	organisation := evalx.Object(
+		evalx.Field{Path: "type"}, evalx.Field{Path: "name", Compare: text},
+		evalx.Field{Path: "location", Compare: text}, evalx.Field{Path: "location_level"})
+	fields := []evalx.Field{
+		{Path: "doc_type"},
+		{Path: "filters.programme", Compare: text},
+		{Path: "filters.funding_level"},
+		{Path: "filters.year"},
+		{Path: "filters.location", Compare: text},
+		{Path: "filters.location_level"},
+		{Path: "organisations", Compare: evalx.Assignment(organisation)},
+		{Path: "semantic_query", Compare: text},
+		{Path: "meta.lang"},
+	}
+	if variant == impulse.V1 {
+		fields = append(fields, evalx.Field{Path: "metric"}, evalx.Field{Path: "metric_params"})
+	}
+	return evalx.Task{
+		Name: "impulse", Schema: compiled, Fields: fields,
+		Groups: []evalx.Group{evalx.GroupBy("language", "meta.lang"), {Name: "type", Of: queryType}},
+	}, nil
+}
+
+// queryType names what a query restricts: its one kind of restriction, "mixed"
+// for several, "topic" for none.
+func queryType(want evalx.Value) string {
+	var kinds []string
+	for _, k := range []struct{ path, kind string }{
+		{"filters.programme", "programme"}, {"filters.funding_level", "funding"}, {"filters.year", "year"}, {"filters.location", "place"},
+	} {
+		if v := evalx.Lookup(want, k.path); v != nil && v != (evalx.Missing{}) {
+			kinds = append(kinds, k.kind)
+		}
+	}
+	if list, ok := evalx.Lookup(want, "organisations").([]any); ok && len(list) > 0 {
+		kinds = append(kinds, "organisation")
+	}
+	switch len(kinds) {
+	case 0:
+		return "topic"
+	case 1:
+		return kinds[0]
+	}
+	return "mixed"
+}
+
+// schemaVariant tells which variant of answers a schema describes.
+func schemaVariant(schema []byte) impulse.Variant {
+	if strings.Contains(string(schema), `"metric"`) {
+		return impulse.V1
+	}
+	return impulse.Current
+}
+
+// answerSchema resolves --schema of train: a file, none, or auto, which is the
+// built-in schema that all answers comply with, if one does.
+func answerSchema(flag string, answers []string) (schema []byte, said string, err error) {
+	switch flag {
+	case "none":
+		return nil, "answers: no schema", nil
+	case "auto":
+	default:
+		schema, err := readSchema(flag)
+		if err != nil {
+			return nil, "", err
+		}
+		if fault := firstViolation(schema, answers); fault != nil {
+			return nil, "", fmt.Errorf("--schema %s: %w", flag, fault)
+		}
+		return schema, "answers: schema " + flag, nil
+	}
+	for _, v := range []impulse.Variant{impulse.Current, impulse.V1} {
+		if firstViolation(impulse.Schema(v), answers) == nil {
+			return impulse.Schema(v), fmt.Sprintf("answers: built-in schema, variant %s", v), nil
+		}
+	}
+	return nil, "answers: they fit no built-in schema, none is recorded (--schema FILE to give one)", nil
+}
+
+// firstViolation returns what is wrong with the first answer that does not
+// comply.
+func firstViolation(schema []byte, answers []string) error {
+	compiled, err := evalx.CompileSchema("schema", schema)
+	if err != nil {
+		return err
+	}
+	for i, a := range answers {
+		value, err := evalx.Parse(a)
+		if err != nil {
+			return fmt.Errorf("answer of example %d: %w", i+1, err)
+		}
+		if v := compiled.Validate(value); len(v) > 0 {
+			return fmt.Errorf("answer of example %d: %s", i+1, v[0])
+		}
+	}
+	return nil
+}
