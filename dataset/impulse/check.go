@@ -31,7 +31,7 @@ type recordCheck struct {
 	src   *source
 	index int
 	id    string
-	known int // faults before this one silence others at the same path
+	known int // src.faults[:known] silence later ones at the same path
 }
 
 // fault adds a fault, unless the field has one from an earlier kind of check: a
