@@ -14,7 +14,7 @@ import (
 // stores them: under a temporary name, synced, then renamed, so that the file
 // is the old one or the new one whatever happens.
 func WriteFile(path string, data []byte) error {
-	f, err := createAtomic(path)
+	f, err := CreateFile(path)
 	if err != nil {
 		return err
 	}
@@ -25,16 +25,17 @@ func WriteFile(path string, data []byte) error {
 	return f.Commit()
 }
 
-// An atomicFile is written under a temporary name and gets its own only when
-// it is complete and on disk.
-type atomicFile struct {
+// An AtomicFile is written under a temporary name and gets its own only when
+// it is complete and on disk. The caller ends with Commit, and defers Abort,
+// which then does nothing.
+type AtomicFile struct {
 	*os.File
 	path string
 	done bool // committed or aborted
 }
 
-// createAtomic begins the file at path.
-func createAtomic(path string) (*atomicFile, error) {
+// CreateFile begins the file at path, which may be of any format.
+func CreateFile(path string) (*AtomicFile, error) {
 	for {
 		name := fmt.Sprintf("%s.tmp-%08x", path, rand.Uint32())
 		file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
@@ -44,13 +45,13 @@ func createAtomic(path string) (*atomicFile, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &atomicFile{File: file, path: path}, nil
+		return &AtomicFile{File: file, path: path}, nil
 	}
 }
 
-// Commit syncs the file and renames it: without the sync a crash could leave an
-// empty file under the new name.
-func (f *atomicFile) Commit() error {
+// Commit syncs the file and gives it its name, replacing what had it: without
+// the sync a crash could leave an empty file under the new name.
+func (f *AtomicFile) Commit() error {
 	if f.done {
 		return fs.ErrClosed
 	}
@@ -69,8 +70,8 @@ func (f *atomicFile) Commit() error {
 	return nil
 }
 
-// Abort removes the file; after Commit it does nothing.
-func (f *atomicFile) Abort() error {
+// Abort removes the unfinished file; after Commit it does nothing.
+func (f *AtomicFile) Abort() error {
 	if f.done {
 		return nil
 	}

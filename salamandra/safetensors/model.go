@@ -169,6 +169,13 @@ func (m *Model) Bytes(name string) ([]byte, error) {
 	return f.Bytes(name)
 }
 
+// Release gives the pages of a tensor back, as [File.Release] does.
+func (m *Model) Release(name string) {
+	if f, ok := m.shardOf[name]; ok {
+		f.Release(name)
+	}
+}
+
 // ShardOf returns the file that holds a tensor and whether there is one.
 func (m *Model) ShardOf(name string) (*File, bool) {
 	f, ok := m.shardOf[name]

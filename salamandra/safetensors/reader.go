@@ -139,6 +139,16 @@ func (f *File) Bytes(name string) ([]byte, error) {
 	return data, nil
 }
 
+// Release tells the system that the data of a tensor is not needed soon, so
+// that the pages that hold it stop counting as memory of this process. What
+// Bytes returned stays valid: using it reads the file again. Where the file is
+// not mapped, or the system knows no such advice, it does nothing.
+func (f *File) Release(name string) {
+	if s, ok := f.data[name]; ok && f.mapped != nil && !f.closed {
+		release(f.mapped, s.begin, s.end)
+	}
+}
+
 // Close unmaps the file: slices returned by Bytes become invalid. A second
 // Close does nothing.
 func (f *File) Close() error {

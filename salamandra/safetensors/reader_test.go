@@ -1,6 +1,7 @@
 package safetensors
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -166,4 +167,27 @@ func TestInfoWithoutSize(t *testing.T) {
 	}
 	require.Zero(t, Info{Dtype: F32, Shape: []int{math.MaxInt, math.MaxInt, 0}}.NumBytes(), "no elements, whatever the other dimensions")
 	require.Zero(t, Dtype("?").Size())
+}
+
+// Released pages are read again when they are used.
+func TestRelease(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	info := Info{Name: "x", Dtype: U8, Shape: []int{100_000}}
+	data := bytes.Repeat([]byte("released"), 100_000/8)
+	w, err := Create(path, []Info{info}, nil)
+	require.NoError(t, err)
+	defer w.Abort()
+	require.NoError(t, w.Write("x", data))
+	require.NoError(t, w.Commit())
+	for _, mapping := range []bool{true, false} {
+		f, err := open(path, mapping)
+		require.NoError(t, err)
+		got, err := f.Bytes("x")
+		require.NoError(t, err)
+		f.Release("x")
+		f.Release("no such tensor")
+		require.Equal(t, data, got)
+		require.NoError(t, f.Close())
+		f.Release("x")
+	}
 }

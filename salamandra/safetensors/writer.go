@@ -19,7 +19,7 @@ type Writer struct {
 	tensors []Info
 	next    int // the tensor being written
 	written int // its bytes so far
-	file    *atomicFile
+	file    *AtomicFile
 	hash    hash.Hash
 }
 
@@ -35,7 +35,7 @@ func Create(path string, tensors []Info, metadata map[string]string) (*Writer, e
 	if err != nil {
 		return nil, err
 	}
-	file, err := createAtomic(path)
+	file, err := CreateFile(path)
 	if err != nil {
 		return nil, err
 	}
