@@ -68,7 +68,10 @@ func nvidiaDevice() bool {
 func openBackend(flag string) (compute.Backend, string, error) {
 	c := chooseBackend(flag)
 	name, _, _ := strings.Cut(c.config, ":")
-	if name != "go" && !haveXLA {
+	if name != "go" && name != "xla" { // compute panics on others
+		return nil, "", fmt.Errorf("backend %s (%s): want auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so", c.config, c.why)
+	}
+	if name == "xla" && !haveXLA {
 		return nil, "", fmt.Errorf("backend %s: this program was built without cgo and has the Go backend alone; rebuild with CGO_ENABLED=1 and a C compiler, or use --backend go", c.config)
 	}
 	b, err := compute.NewWithConfig(c.config)

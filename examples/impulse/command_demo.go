@@ -36,7 +36,7 @@ func newDemoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the whole job on a tiny model: prepare, train, validate, merge",
-		Long: `Run the whole job on a tiny model (3 million parameters) and 64 annotated
+		Long: `Run the whole job on a tiny model (3 million parameters) and 48 annotated
 queries that are part of this program: prepare, train, validate before and
 after, merge, validate the merged model. It needs no network and no plugin and
 takes about a minute on two cores.`,
@@ -147,10 +147,10 @@ func (d *demo) train(ctx context.Context) error {
 	o := trainOptions{
 		Model: d.path("tiny-salamandra"), Data: d.path("train.jsonl"), OutputDir: d.path("adapter"),
 		Schema: "auto", Dtype: "auto", Quantize: "none", Date: "2024-09-30", Overlong: "error",
-		BatchSize: 4, MaxLength: 512, MaxShapes: 3, Shuffle: true, SharedPrefix: true,
+		BatchSize: 3, MaxLength: 512, MaxShapes: 3, Shuffle: true, SharedPrefix: true,
 		LoRA: lora.DefaultConfig(), Train: train.DefaultConfig(), args: []byte("{}\n"),
 	}
-	o.LoRA.Dropout = 0
+	o.LoRA.Rank, o.LoRA.Alpha, o.LoRA.Dropout = 8, 16, 0
 	o.Train.Epochs, o.Train.LearningRate = 1, 6e-3
 	if err := o.check(); err != nil {
 		return err

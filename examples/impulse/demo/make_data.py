@@ -9,7 +9,7 @@ is among the training queries.
 import glob, json, os, sys
 
 here = os.path.dirname(os.path.abspath(__file__))
-TRAIN, TEST = 64, 20
+TRAIN, TEST = 48, 20
 
 
 def read(path):

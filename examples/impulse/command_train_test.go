@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/impulse-salamandra/finetune/chatml"
+	"github.com/impulse-salamandra/finetune/lora"
+)
+
+// tinyModel is the demonstration's model.
+const tinyModel = "demo/tiny-salamandra"
+
+// impulseMain runs a command line and returns its exit status and output.
+func impulseMain(t *testing.T, args ...string) (status int, out, errs string) {
+	t.Helper()
+	t.Setenv("GOMLX_BACKEND", "go")
+	var o, e bytes.Buffer
+	status = execute(newRootCommand(), args, &o, &e)
+	return status, o.String(), e.String()
+}
+
+// prepared writes n training examples of the demonstration.
+func prepared(t *testing.T, n int) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "all.jsonl")
+	o := prepareOptions{InputDir: "demo/data/batches", OutputFile: path, Pattern: "batch*.json", PromptFile: "demo/data/system_prompt.txt"}
+	require.NoError(t, runPrepare(t.Context(), o, io.Discard))
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	lines := strings.SplitAfter(string(data), "\n")
+	require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines[:n], "")), 0o644))
+	return path
+}
+
+// TestTrainMergeValidate runs the guide's commands, short, and looks at every
+// file they leave.
+func TestTrainMergeValidate(t *testing.T) {
+	dir := t.TempDir()
+	adapter, merged := filepath.Join(dir, "adapter"), filepath.Join(dir, "merged")
+	status, out, errs := impulseMain(t, "train", "--model", tinyModel, "--data", prepared(t, 4), "--output-dir", adapter,
+		"--epochs", "1", "--batch-size", "2", "--lora-r", "2", "--lora-alpha", "4", "--eval-split", "0.25", "--learning-rate", "1e-3", "--use-wandb")
+	require.Zero(t, status, errs)
+	for _, part := range []string{"backend go:ops_sequential (GOMLX_BACKEND)", "--use-wandb: metrics go to", "built-in schema, variant current", "adapter written to " + adapter} {
+		require.Contains(t, out, part)
+	}
+
+	a, err := lora.ReadAdapter(adapter)
+	require.NoError(t, err)
+	require.Equal(t, 2, a.Config.Rank)
+	require.Len(t, a.Modules, 42)
+	contract, err := chatml.ReadContract(filepath.Join(adapter, chatml.ContractFile))
+	require.NoError(t, err)
+	require.Equal(t, "Parse the query to JSON.", contract.SystemPrompt)
+	require.NotEmpty(t, contract.Schema)
+	checkMetrics(t, filepath.Join(adapter, metricsFile))
+
+	// training_args.json repeats the run, byte for byte.
+	again := filepath.Join(dir, "again")
+	status, _, errs = impulseMain(t, "train", "--config", filepath.Join(adapter, trainingArgsFile), "--output-dir", again)
+	require.Zero(t, status, errs)
+	require.Equal(t, read(t, filepath.Join(adapter, lora.WeightsFile)), read(t, filepath.Join(again, lora.WeightsFile)), "same seed, same bytes")
+
+	status, out, errs = impulseMain(t, "merge", "--adapter-path", adapter, "--output-path", merged)
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "merged 42 of 57 tensors")
+
+	results := filepath.Join(dir, "results.json")
+	status, out, errs = impulseMain(t, "validate", "--model-path", merged, "--limit", "2", "--max-new-tokens", "8", "--verbose", "--save-results", results)
+	require.Zero(t, status, errs)
+	for _, part := range []string{"TEST RESULTS SUMMARY", "Total tests: 2", "By language:", "By type:", "FAILED SAMPLE_01"} {
+		require.Contains(t, out, part)
+	}
+	require.NotContains(t, out, "no prompt.json", "merge carries it over")
+	require.True(t, json.Valid(read(t, results)))
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return data
+}
+
+// checkMetrics looks at every line of metrics.jsonl.
+func checkMetrics(t *testing.T, path string) {
+	t.Helper()
+	steps, evaluations := 0, 0
+	for line := range bytes.Lines(read(t, path)) {
+		var m map[string]any
+		require.NoError(t, json.Unmarshal(line, &m))
+		if _, ok := m["eval_loss"]; ok {
+			evaluations++
+			continue
+		}
+		steps++
+		for _, key := range []string{"step", "epoch", "loss", "grad_norm", "learning_rate", "tokens", "trained_tokens", "tokens_per_second", "peak_memory_bytes"} {
+			require.Contains(t, m, key)
+		}
+	}
+	require.Equal(t, 2, steps)
+	require.Equal(t, 1, evaluations)
+}
+
+// TestTrainRefuses checks that every wrong flag is named, on lines of their
+// own, with exit status 1.
+func TestTrainRefuses(t *testing.T) {
+	data := prepared(t, 4)
+	full := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(full, "x"), nil, 0o644))
+	config := filepath.Join(t.TempDir(), "c.json")
+	require.NoError(t, os.WriteFile(config, []byte(`{"lora-r": "many", "lora_x": 1}`), 0o644))
+	bare := t.TempDir()
+	for _, row := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"nothing given", nil, []string{"--model is required", "--data is required", "--output-dir is required"}},
+		{"quantised base", []string{"--quantize", "4bit"}, []string{"--quantize 4bit: quantised bases are not supported yet"}},
+		{"numbers out of range", []string{"--epochs", "0", "--learning-rate", "-1", "--lora-r", "0", "--gradient-accumulation-steps", "0"},
+			[]string{"0 epochs", "learning rate -1", "r: invalid setting: 0", "accumulation over 0"}},
+		{"output in use", []string{"--model", tinyModel, "--data", data, "--output-dir", full}, []string{"is not empty; choose another or say --overwrite"}},
+		{"unknown model", []string{"--model", "BSC-LT/none", "--data", data, "--output-dir", "out"}, []string{"hf download BSC-LT/none"}},
+		{"a directory that is no model", []string{"--model", bare, "--data", data, "--output-dir", "out"}, []string{"no tokenizer.json in " + bare}},
+		{"no data", []string{"--model", tinyModel, "--data", "none.jsonl", "--output-dir", "out"}, []string{"none.jsonl"}},
+		{"too long", []string{"--model", tinyModel, "--data", data, "--output-dir", "out", "--max-length", "100"}, []string{"TRAIN_0001", "100"}},
+		{"faults of a config file", []string{"--config", config}, []string{"no flag --lora-x", "lora-r"}},
+		{"unknown backend", []string{"--model", tinyModel, "--data", data, "--output-dir", filepath.Join(bare, "o"), "--backend", "tpu9"}, []string{"backend tpu9"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			status, _, errs := impulseMain(t, append([]string{"train"}, row.args...)...)
+			require.Equal(t, 1, status)
+			for _, want := range row.want {
+				require.Contains(t, errs, want)
+			}
+			for line := range strings.Lines(errs) {
+				require.True(t, strings.HasPrefix(line, "impulse: "), "%q", line)
+			}
+			require.NoDirExists(t, "out")
+		})
+	}
+}
+
+// TestDrift checks that an adapter is not served otherwise than it was trained.
+func TestDrift(t *testing.T) {
+	adapter := filepath.Join(t.TempDir(), "adapter")
+	status, _, errs := impulseMain(t, "train", "--model", tinyModel, "--data", prepared(t, 2), "--output-dir", adapter,
+		"--epochs", "1", "--lora-r", "1", "--eval-split", "0", "--target-modules", "q_proj")
+	require.Zero(t, status, errs)
+
+	other := filepath.Join(t.TempDir(), "other")
+	require.NoError(t, os.CopyFS(other, os.DirFS(tinyModel)))
+	weights := read(t, filepath.Join(other, "model.safetensors"))
+	weights[len(weights)-1] ^= 1
+	require.NoError(t, os.WriteFile(filepath.Join(other, "model.safetensors"), weights, 0o644))
+	tok := bytes.Replace(read(t, filepath.Join(other, "tokenizer.json")), []byte("{"), []byte("{ "), 1)
+	require.NoError(t, os.WriteFile(filepath.Join(other, "tokenizer.json"), tok, 0o644))
+
+	validate := []string{"validate", "--model-path", adapter, "--base-model", other, "--limit", "1", "--max-new-tokens", "1"}
+	for _, args := range [][]string{
+		validate,
+		{"merge", "--adapter-path", adapter, "--base-model", other, "--output-path", filepath.Join(t.TempDir(), "m")},
+	} {
+		status, _, errs := impulseMain(t, args...)
+		require.Equal(t, 1, status)
+		for _, want := range []string{"tokenizer_sha256", "base_sha256", "--allow-drift"} {
+			require.Contains(t, errs, want)
+		}
+	}
+	status, out, errs := impulseMain(t, append(validate, "--allow-drift")...)
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "warning: chatml: prompt differs from training")
+
+	prompt := filepath.Join(t.TempDir(), "p.txt")
+	require.NoError(t, os.WriteFile(prompt, []byte("Altra cosa."), 0o644))
+	schema := filepath.Join(t.TempDir(), "s.json")
+	require.NoError(t, os.WriteFile(schema, []byte(`{"type": "object"}`), 0o644))
+	status, out, errs = impulseMain(t, "validate", "--model-path", adapter, "--limit", "1", "--max-new-tokens", "1", "--prompt-file", prompt, "--schema", schema)
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "warning: --prompt-file differs")
+	require.Contains(t, out, "warning: --schema differs")
+}
+
+func TestDoctor(t *testing.T) {
+	status, out, errs := impulseMain(t, "doctor")
+	require.Zero(t, status, errs)
+	for _, part := range []string{"Go backend", "go:ops_sequential (GOMLX_BACKEND)", "float32"} {
+		require.Contains(t, out, part)
+	}
+}
+
+// TestBackendChoice checks the order of choice without opening anything.
+func TestBackendChoice(t *testing.T) {
+	t.Setenv("GOMLX_BACKEND", "xla:cuda")
+	require.Equal(t, choice{goConfig, "--backend"}, chooseBackend("go"), "the flag wins")
+	require.Equal(t, choice{"xla:cpu", "--backend"}, chooseBackend("xla:cpu"))
+	require.Equal(t, choice{"xla:cuda", "GOMLX_BACKEND"}, chooseBackend("auto"))
+}

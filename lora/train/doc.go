@@ -1,0 +1,19 @@
+// Package train fine-tunes LoRA adapters.
+//
+// A [Trainer] takes a model, the adapter's layers on it, and plans of batches;
+// [Trainer.Run] goes through the plan and calls back after each optimiser step
+// and evaluation. It works less than a plain trainer, with the same numbers:
+// what all examples of a batch begin with is computed once, and only places
+// whose output is trained reach the vocabulary's head.
+//
+// Loss is the summed cross entropy over trained tokens, divided once per
+// optimiser step by their number over all accumulated batches. Moments, loss
+// and gradients are float32 whatever the model's dtype. The same data, seed
+// and backend give the same bytes.
+//
+// LoRA dropout draws one mask for the shared prefix of a batch, where separate
+// sequences would draw one each.
+//
+// The package does not read data, print, or write files; for the whole program
+// see examples/impulse. Full fine-tuning and several devices are not its job.
+package train
