@@ -16,20 +16,39 @@ type Comparator func(want, got Value) bool
 
 // Field is one part of an answer and how it is compared.
 type Field struct {
+	// Name is what the field is called in counts and reports; "" is Path. Two
+	// fields can look at one place in two ways if their names differ.
+	Name string
 	// Path is the place of the field in the value, as in [Lookup]. A path that no
 	// wanted value has shows as a [FieldCount] with Expected 0.
 	Path string
+	// Given takes what is compared with the wanted value at Path out of a given
+	// answer, for what an answer shows without saying it (the language of its
+	// text); nil looks it up at Path.
+	Given func(answer Value) Value
 	// Compare decides whether the given value is correct; nil is [Exact].
 	Compare Comparator
 }
 
 // equal compares the field in two values that hold it.
 func (f Field) equal(want, got Value) bool {
+	return f.score(want, got).Correct
+}
+
+// score compares the field in two values and keeps what it compared.
+func (f Field) score(want, got Value) FieldResult {
+	r := FieldResult{Name: f.Name, Path: f.Path, Want: Lookup(want, f.Path)}
+	if f.Given != nil {
+		r.Got = f.Given(got)
+	} else {
+		r.Got = Lookup(got, f.Path)
+	}
 	compare := f.Compare
 	if compare == nil {
 		compare = Exact
 	}
-	return compare(Lookup(want, f.Path), Lookup(got, f.Path))
+	r.Correct = compare(r.Want, r.Got)
+	return r
 }
 
 // Exact is JSON equality: the same text code point by code point, numbers by

@@ -23,7 +23,8 @@ import (
 //	By language:
 //	  CA: 6/7 (85.7%)
 //
-// and then the rates with their 95 % intervals ([Share.Wilson]) and the fields.
+// and then the rates with their 95 % intervals ([Share.Wilson]), the fields and
+// the error classes.
 // Text from questions is written with control characters, bidirectional marks
 // and bytes that are not UTF-8 escaped, so that it cannot act on the terminal.
 func WriteText(w io.Writer, s Summary) error {
@@ -60,6 +61,12 @@ func WriteText(w io.Writer, s Summary) error {
 		fmt.Fprintf(&b, "  %s: %s, precision %s, recall %s, F1 %s\n",
 			printable(cmp.Or(f.Path, "(whole answer)")), f.Correct, f.Precision(), f.Recall(), percent(f.F1()))
 	}
+	if len(s.Errors) > 0 {
+		b.WriteString("\nErrors:\n")
+	}
+	for _, e := range s.Errors {
+		fmt.Fprintf(&b, "  %s: %d in %d answers\n", printable(Finding{Severity: e.Severity, Class: e.Class}.String()), e.Findings, e.Answers)
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -89,8 +96,11 @@ func WriteResult(w io.Writer, r Result) error {
 	}
 	for _, f := range r.Fields {
 		if !f.Correct && r.ParseError == nil {
-			fmt.Fprintf(&b, "  %s: want %s, got %s\n", printable(cmp.Or(f.Path, "(whole answer)")), printable(compactJSON(f.Want)), printable(compactJSON(f.Got)))
+			fmt.Fprintf(&b, "  %s: want %s, got %s\n", printable(cmp.Or(f.Label(), "(whole answer)")), printable(compactJSON(f.Want)), printable(compactJSON(f.Got)))
 		}
+	}
+	for _, e := range r.Errors {
+		fmt.Fprintf(&b, "  error: %s\n", printable(e.String()))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -186,28 +186,28 @@ const wantResults = `{
       "path": "year",
       "correct": {"count": 1, "total": 3, "share": 0.333333, "low": 0.061492, "high": 0.79234},
       "expected": 0, "given": 0, "right": 0, "precision": null, "recall": null, "f1": null
-    }]
+    }], "errors": []
   },
   "results": [
     {
       "id": "T1", "groups": [{"name": "language", "value": "CA"}],
       "passed": true, "valid_json": true, "schema_compliant": true, "all_correct": true,
       "violations": [], "fields": [{"path": "year", "want": null, "got": null, "correct": true}],
-      "answer": "{\"year\":null, \"x\": \"<a>=2018\"}"
+      "errors": [], "want": {"year": null}, "answer": "{\"year\":null, \"x\": \"<a>=2018\"}"
     },
     {
       "id": "T2", "groups": [{"name": "language", "value": "CA"}],
       "passed": false, "valid_json": true, "schema_compliant": false, "all_correct": false,
       "violations": [{"path": "", "keyword": "required", "message": "key \"year\" is missing"}],
       "fields": [{"path": "year", "want": null, "correct": false}],
-      "answer": "{}"
+      "errors": [], "want": {"year": null}, "answer": "{}"
     },
     {
       "id": "T3", "groups": [{"name": "language", "value": "CA"}],
       "passed": false, "valid_json": false, "schema_compliant": false, "all_correct": false,
       "parse_error": {"offset": 2, "line": 2, "column": 1, "message": "answer ends too early: want a key in quotes"},
       "violations": [], "fields": [{"path": "year", "want": null, "correct": false}],
-      "answer": "{\n"
+      "errors": [], "want": {"year": null}, "answer": "{\n"
     }
   ]
 }`

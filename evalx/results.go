@@ -1,6 +1,7 @@
 package evalx
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +18,8 @@ const resultsVersion = 1
 //	{
 //	  "version": 1,
 //	  "task": "impulse",
-//	  "summary": {"overall": {"passed": {"count": 18, "total": 20, "share": 0.9, "low": 0.698966, "high": 0.972134}, ...}, "groups": [...], "fields": [...]},
-//	  "results": [{"id": "TEST_0001", "passed": true, ..., "fields": [{"path": "filters.year", "want": "2023", "got": null, "correct": false}, ...]}, ...]
+//	  "summary": {"overall": {"passed": {"count": 18, "total": 20, "share": 0.9, "low": 0.698966, "high": 0.972134}, ...}, "groups": [...], "fields": [...], "errors": [...]},
+//	  "results": [{"id": "TEST_0001", "passed": true, ..., "fields": [{"path": "filters.year", "want": "2023", "got": null, "correct": false}, ...], ...}, ...]
 //	}
 //
 // Results keep their order, keys have a fixed one, members of wanted and given
@@ -52,6 +53,14 @@ type summaryFile struct {
 	Overall countsFile  `json:"overall"`
 	Groups  []groupFile `json:"groups"`
 	Fields  []countFile `json:"fields"`
+	Errors  []errorFile `json:"errors"`
+}
+
+type errorFile struct {
+	Severity Severity `json:"severity"`
+	Class    string   `json:"class"`
+	Findings int      `json:"findings"`
+	Answers  int      `json:"answers"`
 }
 
 type groupFile struct {
@@ -101,6 +110,8 @@ type resultFile struct {
 	ParseError *parseFaultFile `json:"parse_error,omitempty"`
 	Violations []Violation     `json:"violations"`
 	Fields     []fieldFile     `json:"fields"`
+	Errors     []Finding       `json:"errors"`
+	Want       fieldValue      `json:"want,omitzero"`
 	Answer     string          `json:"answer"`
 }
 
@@ -112,14 +123,56 @@ type parseFaultFile struct {
 }
 
 type fieldFile struct {
-	Path    string `json:"path"`
-	Want    *Value `json:"want,omitempty"`
-	Got     *Value `json:"got,omitempty"`
-	Correct bool   `json:"correct"`
+	Name    string     `json:"name,omitempty"`
+	Path    string     `json:"path"`
+	Want    fieldValue `json:"want,omitzero"`
+	Got     fieldValue `json:"got,omitzero"`
+	Correct bool       `json:"correct"`
+}
+
+// fieldValue is a value that is left out of the file if it is Missing, so that
+// null and nothing differ.
+type fieldValue struct {
+	present bool
+	value   Value
+}
+
+func present(v Value) fieldValue {
+	if _, missing := v.(Missing); missing {
+		return fieldValue{}
+	}
+	return fieldValue{true, v}
+}
+
+// get is the reverse of present.
+func (v fieldValue) get() Value {
+	if !v.present {
+		return Missing{}
+	}
+	return v.value
+}
+
+// IsZero implements what omitzero asks.
+func (v fieldValue) IsZero() bool { return !v.present }
+
+// MarshalJSON implements [json.Marshaler].
+func (v fieldValue) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v.value)
+	return b.Bytes(), err
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (v *fieldValue) UnmarshalJSON(data []byte) (err error) {
+	v.present = true
+	v.value, err = Parse(string(data))
+	return err
 }
 
 func summaryJSON(s Summary) summaryFile {
-	file := summaryFile{Overall: countsJSON(s.Overall), Groups: []groupFile{}, Fields: []countFile{}}
+	file := summaryFile{Overall: countsJSON(s.Overall), Groups: []groupFile{}, Fields: []countFile{}, Errors: []errorFile{}}
 	for _, g := range s.Groups {
 		group := groupFile{Name: g.Name}
 		for _, v := range g.Values {
@@ -133,6 +186,9 @@ func summaryJSON(s Summary) summaryFile {
 			Expected: f.Expected, Given: f.Given, Right: f.Right,
 			Precision: orNull(f.Precision().Value()), Recall: orNull(f.Recall().Value()), F1: orNull(f.F1()),
 		})
+	}
+	for _, e := range s.Errors {
+		file.Errors = append(file.Errors, errorFile(e))
 	}
 	return file
 }
@@ -166,11 +222,12 @@ func orNull(value float64, ok bool) *float64 {
 
 func resultJSON(r Result) resultFile {
 	file := resultFile{
-		ID: r.ID, Answer: r.Answer,
+		ID: r.ID, Want: present(r.Want), Answer: r.Answer,
 		Passed: r.Passed, ValidJSON: r.ValidJSON(), Compliant: r.Compliant(), AllCorrect: r.AllCorrect,
 		Groups:     append([]Label{}, r.Groups...),
 		Violations: append([]Violation{}, r.Violations...),
 		Fields:     []fieldFile{},
+		Errors:     append([]Finding{}, r.Errors...),
 	}
 	if r.ParseError != nil {
 		fault := parseFaultFile{Offset: -1, Message: r.ParseError.Error()}
@@ -181,15 +238,7 @@ func resultJSON(r Result) resultFile {
 		file.ParseError = &fault
 	}
 	for _, f := range r.Fields {
-		file.Fields = append(file.Fields, fieldFile{f.Path, present(f.Want), present(f.Got), f.Correct})
+		file.Fields = append(file.Fields, fieldFile{f.Name, f.Path, present(f.Want), present(f.Got), f.Correct})
 	}
 	return file
-}
-
-// present returns nil for Missing, so that null and nothing differ in the file.
-func present(v Value) *Value {
-	if _, missing := v.(Missing); missing {
-		return nil
-	}
-	return &v
 }

@@ -1,5 +1,7 @@
 package evalx
 
+import "cmp"
+
 // Task says how the answers to one kind of question are scored. It can be used
 // by several goroutines if its functions can.
 type Task struct {
@@ -14,9 +16,16 @@ type Task struct {
 	// Read turns an answer into a value; nil is [Parse]. A value is what
 	// Schema and Fields see, so Read decides how lenient the scores are.
 	Read func(answer string) (Value, error)
-	// Passed decides whether an answer that was read has passed; nil asks that
-	// it complies with the schema and that every field is correct. An answer
-	// that cannot be read has failed.
+	// StandIn is scored in place of an answer that cannot be read. With nil
+	// every field of such an answer is wrong and it has failed, which is what to
+	// want; some published scores give it the marks of an empty answer. It has
+	// its ParseError either way.
+	StandIn Value
+	// Classes are looked for in every answer.
+	Classes []Class
+	// Passed decides whether an answer that was read, or has a stand-in, has
+	// passed; nil asks that it complies with the schema and that every field is
+	// correct. It sees the result complete but for the verdict itself.
 	Passed func(Result) bool
 }
 
@@ -40,6 +49,8 @@ func GroupBy(name, path string) Group {
 type Result struct {
 	// ID is the caller's name for the question; Score leaves it empty.
 	ID string
+	// Want is the wanted value.
+	Want Value
 	// Answer is the text that was scored.
 	Answer string
 	// Groups are the groups of the question, in the order of the task's.
@@ -51,10 +62,14 @@ type Result struct {
 	// could not be read.
 	Violations []Violation
 	// Fields are the task's, in order. If the answer could not be read, Got is
-	// [Missing] and Correct is false in all of them.
+	// [Missing] and Correct is false in all of them, unless the task has a
+	// StandIn.
 	Fields []FieldResult
-	// AllCorrect: the answer was read and every field is correct.
+	// AllCorrect: the answer was read, or has a stand-in, and every field is
+	// correct.
 	AllCorrect bool
+	// Errors are the findings of the task's classes, sorted by their text.
+	Errors []Finding
 	// Passed is the task's verdict.
 	Passed bool
 }
@@ -68,9 +83,23 @@ type Label struct {
 // FieldResult is the score of one field. Want and Got are [Missing] where there
 // is nothing at the path.
 type FieldResult struct {
+	Name      string // as in the Field, "" without one
 	Path      string
 	Want, Got Value
 	Correct   bool
+}
+
+// Label returns the name of the field, its path if it has none.
+func (f FieldResult) Label() string { return cmp.Or(f.Name, f.Path) }
+
+// Field returns the score of the field with a label, false if there is none.
+func (r Result) Field(label string) (FieldResult, bool) {
+	for _, f := range r.Fields {
+		if f.Label() == label {
+			return f, true
+		}
+	}
+	return FieldResult{}, false
 }
 
 // ValidJSON reports whether the answer could be read.
@@ -82,7 +111,7 @@ func (r Result) Compliant() bool { return r.ParseError == nil && len(r.Violation
 // Score compares an answer with the wanted value. It never fails: whatever is
 // wrong with the answer is in the result.
 func (t Task) Score(want Value, answer string) Result {
-	r := Result{Answer: answer}
+	r := Result{Want: want, Answer: answer}
 	for _, g := range t.Groups {
 		r.Groups = append(r.Groups, Label{Name: g.Name, Value: g.Of(want)})
 	}
@@ -93,18 +122,24 @@ func (t Task) Score(want Value, answer string) Result {
 	got, err := read(answer)
 	if err != nil {
 		r.ParseError = err
-		for _, f := range t.Fields {
-			r.Fields = append(r.Fields, FieldResult{Path: f.Path, Want: Lookup(want, f.Path), Got: Missing{}})
+		if t.StandIn == nil {
+			for _, f := range t.Fields {
+				r.Fields = append(r.Fields, FieldResult{Name: f.Name, Path: f.Path, Want: Lookup(want, f.Path), Got: Missing{}})
+			}
+			r.Errors = findAll(t.Classes, r, Missing{})
+			return r
 		}
-		return r
+		got = t.StandIn
+	} else {
+		r.Violations = t.Schema.Validate(got)
 	}
-	r.Violations = t.Schema.Validate(got)
 	r.AllCorrect = true
 	for _, f := range t.Fields {
-		correct := f.equal(want, got)
-		r.AllCorrect = r.AllCorrect && correct
-		r.Fields = append(r.Fields, FieldResult{Path: f.Path, Want: Lookup(want, f.Path), Got: Lookup(got, f.Path), Correct: correct})
+		scored := f.score(want, got)
+		r.AllCorrect = r.AllCorrect && scored.Correct
+		r.Fields = append(r.Fields, scored)
 	}
+	r.Errors = findAll(t.Classes, r, got)
 	if t.Passed != nil {
 		r.Passed = t.Passed(r)
 	} else {

@@ -73,6 +73,7 @@ type Summary struct {
 	Overall Counts
 	Groups  []GroupCounts // in the order in which results name them
 	Fields  []FieldCount  // in the order of the task
+	Errors  []ErrorCount  // classes with findings, the worst severity first
 }
 
 // GroupCounts splits the counts by one group.
@@ -91,8 +92,8 @@ type ValueCounts struct {
 // be found or one was given, how these went together. A value is anything but
 // null, [Missing], "", [] and {}.
 type FieldCount struct {
-	Path    string
-	Correct Share // all answers; null for null is correct
+	Path    string // the field's label, see FieldResult.Label
+	Correct Share  // all answers; null for null is correct
 	// Expected is the number of answers that should have a value here, Given
 	// the number of those that have one, Right of those in both that are correct.
 	Expected, Given, Right int
@@ -134,9 +135,11 @@ func Summarize(results []Result) Summary {
 			s.group(label).add(r)
 		}
 		for _, f := range r.Fields {
-			s.field(f.Path).add(f)
+			s.field(f.Label()).add(f)
 		}
+		s.addErrors(r.Errors)
 	}
+	s.sortErrors()
 	for _, g := range s.Groups {
 		slices.SortFunc(g.Values, func(a, b ValueCounts) int { return strings.Compare(a.Value, b.Value) })
 	}
