@@ -1,67 +1,120 @@
-// Package hub finds model directories: a directory given as it is, or a model
-// of the Hugging Face hub in the local cache that its tools keep.
-//
-// It never downloads. What is missing is an error that names the command which
-// fetches it.
 package hub
 
 import (
-	"errors"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
-// ErrNotFound marks a model that is neither a directory nor in the cache.
-var ErrNotFound = errors.New("model not found")
+// Options says which version of a model is meant and who is told of a download.
+// The zero value means the main branch, untold.
+type Options struct {
+	// Revision is a branch, a tag or a commit hash; empty means "main".
+	Revision string
+	// Progress, if not nil, is called during a download, from one goroutine:
+	// when a file begins and ends, and at most ten times a second between.
+	Progress func(Progress)
+}
 
-// id is the form of a hub id, "owner/name" or "name".
-var id = regexp.MustCompile(`^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$`)
+// Progress is how far a download is, in bytes. What was there before counts as
+// done.
+type Progress struct {
+	File               string // the file under way
+	FileDone, FileSize int64
+	Done, Size         int64 // all files
+}
+
+// Forms of names. A revision may have slashes, as in refs/pr/1.
+var (
+	idForm       = regexp.MustCompile(`^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$`)
+	revisionForm = regexp.MustCompile(`^[\w][\w.+-]*(/[\w][\w.+-]*)*$`)
+	commitForm   = regexp.MustCompile(`^[0-9a-f]{40}$`)
+)
+
+func (o Options) revision() string {
+	if o.Revision == "" {
+		return "main"
+	}
+	return o.Revision
+}
+
+// Resolve is [Options.Resolve] for the main branch.
+func Resolve(name string) (string, error) { return Options{}.Resolve(name) }
 
 // Resolve returns the directory of a model: name itself if it is a directory,
-// else the snapshot of the hub model called name that the cache's refs/main
-// points to. The error wraps [ErrNotFound] and says what would help.
-func Resolve(name string) (string, error) {
+// whatever the revision, else the snapshot in the cache of the hub model called
+// name at the revision. The error wraps [ErrNotFound] and says what would help,
+// also where files of the snapshot are missing.
+func (o Options) Resolve(name string) (string, error) {
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
 		return name, nil
 	}
-	if !id.MatchString(name) || strings.Contains(name, "..") {
-		return "", fmt.Errorf("hub: %w: %s is not a directory", ErrNotFound, name)
+	fail := func(help, format string, args ...any) (string, error) {
+		err := fmt.Errorf("%w: "+format, append([]any{ErrNotFound}, args...)...)
+		return "", &Error{ID: name, Err: err, Help: help}
+	}
+	if !validID(name) {
+		return fail("", "%s is not a directory", name)
+	}
+	if !validRevision(o.revision()) {
+		return fail("", "%q is not the name of a revision", o.Revision)
 	}
 	cache, err := CacheDir()
 	if err != nil {
-		return "", fmt.Errorf("hub: %w: %s is not a directory, and there is no cache: %w", ErrNotFound, name, err)
+		return fail("set HF_HUB_CACHE", "%s is not a directory, and there is no cache: %w", name, err)
 	}
-	repo := filepath.Join(cache, "models--"+strings.ReplaceAll(name, "/", "--"))
-	commit, err := os.ReadFile(filepath.Join(repo, "refs", "main"))
-	if err != nil {
-		return "", fmt.Errorf("hub: %w: %s is neither a directory nor in the cache %s; fetch it with: hf download %s", ErrNotFound, name, cache, name)
+	command := "hf download " + name
+	if o.Revision != "" {
+		command += " --revision " + o.Revision
 	}
-	dir := filepath.Join(repo, "snapshots", strings.TrimSpace(string(commit)))
-	if _, err := os.Stat(filepath.Join(dir, "config.json")); err != nil {
-		return "", fmt.Errorf("hub: %w: the cached copy %s of %s is incomplete; fetch it again with: hf download %s", ErrNotFound, dir, name, name)
+	repo := filepath.Join(cache, repoFolder(name))
+	commit := o.revision()
+	ref, err := os.ReadFile(filepath.Join(repo, "refs", filepath.FromSlash(commit)))
+	if err == nil {
+		commit = strings.TrimSpace(string(ref))
+	}
+	dir := filepath.Join(repo, "snapshots", commit)
+	if _, absent := os.Stat(dir); err != nil && absent != nil {
+		return fail("fetch it with: "+command, "neither a directory nor, as %s, in the cache %s", commit, cache)
+	}
+	if missing := missingFiles(dir); missing != nil {
+		return fail("fetch it again with: "+command, "the cached copy %s lacks %s, it is incomplete", dir, strings.Join(missing, ", "))
 	}
 	return dir, nil
 }
 
-// CacheDir returns the directory in which Hugging Face tools keep models, by
-// their rules: HF_HUB_CACHE, else hub below HF_HOME, else huggingface/hub below
-// XDG_CACHE_HOME or ~/.cache.
-func CacheDir() (string, error) {
-	if dir := os.Getenv("HF_HUB_CACHE"); dir != "" {
-		return dir, nil
+// missingFiles names what a snapshot lacks: config.json, and the shards that an
+// index of the weights lists.
+func missingFiles(dir string) []string {
+	want := map[string]bool{"config.json": true}
+	if data, err := os.ReadFile(filepath.Join(dir, "model.safetensors.index.json")); err == nil {
+		var index struct {
+			WeightMap map[string]string `json:"weight_map"`
+		}
+		if json.Unmarshal(data, &index) == nil { // whoever loads the model says what is wrong with it
+			for _, shard := range index.WeightMap {
+				want[shard] = true
+			}
+		}
 	}
-	if dir := os.Getenv("HF_HOME"); dir != "" {
-		return filepath.Join(dir, "hub"), nil
+	var missing []string
+	for name := range want {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			missing = append(missing, name)
+		}
 	}
-	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
-		return filepath.Join(dir, "huggingface", "hub"), nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(home, ".cache", "huggingface", "hub"), nil
+	slices.Sort(missing)
+	return missing
+}
+
+func validID(id string) bool {
+	return idForm.MatchString(id) && !strings.Contains(id, "..") && !strings.Contains(id, "--")
+}
+
+func validRevision(r string) bool {
+	return revisionForm.MatchString(r) && !strings.Contains(r, "..")
 }

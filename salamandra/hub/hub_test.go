@@ -38,7 +38,7 @@ func TestResolve(t *testing.T) {
 	require.Equal(t, cache, dir, "a directory is itself")
 
 	for name, want := range map[string]string{
-		"BSC-LT/part":       "incomplete; fetch it again with: hf download BSC-LT/part",
+		"BSC-LT/part":       "it is incomplete; fetch it again with: hf download BSC-LT/part",
 		"BSC-LT/absent":     "fetch it with: hf download BSC-LT/absent",
 		"./no/such/dir":     "is not a directory",
 		"../../etc":         "is not a directory",
@@ -68,4 +68,32 @@ func TestCacheDir(t *testing.T) {
 	require.Equal(t, "/h/hub", dir())
 	t.Setenv("HF_HUB_CACHE", "/c")
 	require.Equal(t, "/c", dir(), "the most specific wins")
+}
+
+func TestExpandHome(t *testing.T) {
+	t.Setenv("HOME", "/home/u")
+	t.Setenv("HF_HUB_CACHE", "~/models")
+	dir, err := hub.CacheDir()
+	require.NoError(t, err)
+	require.Equal(t, "/home/u/models", dir, "as the Python tools do where no shell did")
+}
+
+func TestResolveCountsShards(t *testing.T) {
+	t.Setenv("HF_HUB_CACHE", t.TempDir())
+	dir := filepath.Join(os.Getenv("HF_HUB_CACHE"), "models--a--b", "snapshots", "c1")
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	refs := filepath.Join(dir, "..", "..", "refs")
+	require.NoError(t, os.MkdirAll(refs, 0o755))
+	write := func(path, text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o644)) }
+	write(filepath.Join(refs, "main"), "c1")
+	write(filepath.Join(dir, "config.json"), "{}")
+	write(filepath.Join(dir, "model.safetensors.index.json"), `{"weight_map": {"x": "s1", "y": "s2", "z": "s2"}}`)
+	write(filepath.Join(dir, "s1"), "")
+	_, err := hub.Resolve("a/b")
+	require.ErrorIs(t, err, hub.ErrNotFound)
+	require.ErrorContains(t, err, "lacks s2, it is incomplete")
+	write(filepath.Join(dir, "s2"), "")
+	got, err := hub.Resolve("a/b")
+	require.NoError(t, err)
+	require.Equal(t, dir, got)
 }
