@@ -9,8 +9,10 @@
 //
 // [Config] describes an adapter, [Inject] puts a new one on a model,
 // [ReadAdapter] and [Adapter.Write] move one between memory and a directory, and
-// [Merge] writes a model directory in which the adapter has become part of the
-// weights.
+// [Merge] writes a model directory in which one adapter, or several, have become
+// part of the weights, with a certificate that [VerifyDir] checks; [Unmerge]
+// restores what was merged into. [Combine] makes one adapter of several, and
+// [CheckServing] tells what a server would make of one.
 //
 // The package is not a trainer (see lora/train), does not quantise, and does
 // not read other adapter methods: what it cannot compute as PEFT does, it

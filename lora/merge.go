@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,18 +24,34 @@ var (
 	ErrNoEffect = errors.New("adapter has no effect")
 	// ErrVerify reports a written file that does not read back as written.
 	ErrVerify = errors.New("written file reads back differently")
+	// ErrRejected reports a merged model that MergeOptions.Verify refused.
+	ErrRejected = errors.New("merged model was rejected, and is kept in this directory")
+	// ErrDiskSpace reports an output that does not fit on its disk.
+	ErrDiskSpace = errors.New("not enough disk space")
 )
 
-// MergeOptions says what Merge reads and writes. Base, Adapter and Output are
-// needed; the rest may be zero.
+// MergeOptions says what Merge reads and writes. Base, Output and one of
+// Adapter and Adapters are needed; the rest may be zero.
 type MergeOptions struct {
 	// Base is the directory of the model the adapter was trained on, with
 	// 16-bit or 32-bit float weights.
 	Base string
-	// Adapter is an adapter directory.
+	// Adapter is an adapter directory, merged with weight 1.
 	Adapter string
+	// Adapters are several adapter directories, which Method makes one update.
+	Adapters []WeightedAdapter
+	// Method is how, empty for MethodLinear.
+	Method MergeMethod
+	// Density is the part of each update, in (0, 1], that MethodTIES and
+	// MethodDARE keep; 0 with other methods.
+	Density float64
+	// Seed is where MethodDARE takes its random choices from. They depend on
+	// it, the tensor's name and the adapter's content alone.
+	Seed uint64
+	// Rank is the rank MethodSVD reduces the update to; 0 with other methods.
+	Rank int
 	// Output is the directory to write. It must be absent or empty, and not
-	// within Base or Adapter.
+	// within an input.
 	Output string
 	// Dtype is the format of all float tensors of the output: "bfloat16",
 	// "float16" or "float32"; empty or "keep" leaves each as it is in the base.
@@ -47,6 +61,13 @@ type MergeOptions struct {
 	MaxShardSize int64
 	// AllowNoEffect writes the output even if the adapter changes no weight.
 	AllowNoEffect bool
+	// Verify, if not nil, is called with the directory that holds the finished
+	// model, before it gets the name Output; it may load the model, and must
+	// have closed its files when it returns. If it fails, nothing is removed:
+	// the directory is renamed to Output.rejected- and eight digits, which the
+	// error names, and no later merge touches it. If ctx is cancelled
+	// meanwhile, it is removed as at any other time.
+	Verify func(ctx context.Context, dir string) error
 	// Progress, if not nil, is called from time to time, never concurrently.
 	Progress func(MergeProgress)
 }
@@ -60,19 +81,23 @@ type MergeProgress struct {
 }
 
 // MergeReport says what a merge did. The output directory holds it as
-// merge_info.json.
+// merge_info.json, its certificate, which [VerifyDir] checks.
 type MergeReport struct {
-	// Base and Adapter are the directories as given.
-	Base    string `json:"base"`
-	Adapter string `json:"adapter"`
-	// BaseModelNameOrPath is the base as the adapter names it.
-	BaseModelNameOrPath string `json:"base_model_name_or_path"`
+	// Base is the directory as given.
+	Base string `json:"base"`
+	// Adapters are what was merged into it, in the order given.
+	Adapters []MergedAdapter `json:"adapters"`
+	// Method, Density, Seed and SVDRank are those of MergeOptions.
+	Method  MergeMethod `json:"method"`
+	Density float64     `json:"density,omitempty"`
+	Seed    uint64      `json:"seed,omitempty"`
+	SVDRank int         `json:"svd_rank,omitempty"`
 	// Dtype is MergeOptions.Dtype, "keep" for empty.
 	Dtype string `json:"dtype"`
 	// Scales are the factors of B*A by kind of module, such as "q_proj",
 	// without repetition and in ascending order.
 	Scales map[string][]float64 `json:"scales"`
-	// Merged are the tensors the adapter changes, by name.
+	// Merged are the tensors that adapters change, by name.
 	Merged []MergedTensor `json:"merged"`
 	// Untouched are the names of all others, sorted.
 	Untouched []string `json:"untouched"`
@@ -80,19 +105,34 @@ type MergeReport struct {
 	LostShare float64 `json:"lost_share"`
 	// Warnings are what a person should look at before deploying the output.
 	Warnings []string `json:"warnings"`
-	// BaseFiles and AdapterFiles were read, OutputFiles were written;
-	// merge_info.json itself is not among them.
-	BaseFiles    []FileSum `json:"base_files"`
-	AdapterFiles []FileSum `json:"adapter_files"`
-	OutputFiles  []FileSum `json:"output_files"`
+	// BaseFiles were read, OutputFiles were written; merge_info.json itself is
+	// not among them.
+	BaseFiles   []FileSum `json:"base_files"`
+	OutputFiles []FileSum `json:"output_files"`
+	// Seal is the SHA-256 of merge_info.json with an empty seal. It tells of
+	// accidents, not of forgery: who can write the files can seal them again,
+	// so note it elsewhere if that matters.
+	Seal string `json:"seal"`
+}
+
+// MergedAdapter identifies an adapter that was merged.
+type MergedAdapter struct {
+	Dir    string  `json:"dir"` // as given
+	Weight float64 `json:"weight"`
+	// BaseModelNameOrPath is the base as the adapter names it.
+	BaseModelNameOrPath string    `json:"base_model_name_or_path"`
+	Files               []FileSum `json:"files"`
 }
 
 // MergedTensor says what an adapter did to one weight.
 type MergedTensor struct {
-	Name  string  `json:"name"`
-	Shape []int   `json:"shape"`
-	Rank  int     `json:"rank"`
-	Scale float64 `json:"scale"`
+	Name  string `json:"name"`
+	Shape []int  `json:"shape"`
+	// Rank is that of the update: with several adapters the sum of theirs, but
+	// not more than MethodSVD was asked for.
+	Rank int `json:"rank"`
+	// Scale is the factor of B*A, 0 where several adapters change the tensor.
+	Scale float64 `json:"scale,omitempty"`
 	// DeltaNorm is the Euclidean norm of the update before rounding: of
 	// scale*B*A, or with DoRA of the difference of the weights.
 	DeltaNorm float64 `json:"delta_norm"`
@@ -112,29 +152,34 @@ type FileSum struct {
 	SHA256 string `json:"sha256"`
 }
 
-// Merge writes a model directory in which an adapter has become part of the
+// Merge writes a model directory in which adapters have become part of the
 // weights, and which needs neither adapter nor this library.
 //
 // The weights equal, bit for bit, those of PEFT's merge_and_unload on a CPU
-// with float32 adapters, for ranks up to 256: the update is summed and added in
-// float32 and rounded once to the stored format. Tensors are streamed, so that
-// memory stays near the size of the largest adapted weight, and all cores work
-// on each. Files are read back and compared by SHA-256 before the output gets
-// its name; until then, and if ctx is cancelled, there is no output. A process
-// that is killed can leave a directory called Output.tmp- and eight digits.
+// with one float32 adapter of rank up to 256: the update is summed and added in
+// float32 and rounded once to the stored format. For several adapters see
+// [MergeMethod]. Tensors are streamed, so that memory stays near the size of
+// the largest adapted weight, and all cores work on each.
+//
+// Files are read back and compared by SHA-256 before the output gets its name;
+// until then, and if ctx is cancelled, there is no output. A process that is
+// killed can leave a directory called Output.tmp- and eight digits, which the
+// next merge to Output removes; where the system cannot tell whether another
+// process still writes it, a warning names it instead.
 //
 // Beside the weights the output holds the base's config.json (with the new
 // dtype, if one was asked for), generation_config.json, tokenizer, chat
-// template and licence files, prompt.json of the adapter if it has one, and
-// merge_info.json, the report.
+// template and licence files, prompt.json of the first adapter that has one,
+// and merge_info.json, the report.
 //
 // It refuses an adapter that does not fit the base, listing every tensor
 // ([TensorError]), and what the Err variables of this package name.
 func Merge(ctx context.Context, opts MergeOptions) (MergeReport, error) {
-	if err := opts.check(); err != nil {
+	opts, err := opts.normalised()
+	if err != nil {
 		return MergeReport{}, err
 	}
-	adapter, err := ReadAdapter(opts.Adapter)
+	adapters, err := readAdapters(opts.Adapters, opts.Method)
 	if err != nil {
 		return MergeReport{}, err
 	}
@@ -143,84 +188,76 @@ func Merge(ctx context.Context, opts MergeOptions) (MergeReport, error) {
 		return MergeReport{}, err
 	}
 	defer base.Close()
-	m, err := newMerger(opts, adapter, base)
+	m, err := newMerger(opts, adapters, base)
 	if err != nil {
 		return MergeReport{}, err
 	}
-
-	output, err := filepath.Abs(opts.Output)
+	s, err := newStage(opts.Output, m.size())
 	if err != nil {
 		return MergeReport{}, err
 	}
-	if err := os.MkdirAll(filepath.Dir(output), 0o777); err != nil {
+	defer s.close()
+	m.report.Warnings = append(m.report.Warnings, s.warnings...)
+	if err := m.fill(ctx, s.dir); err != nil {
 		return MergeReport{}, err
 	}
-	dir := fmt.Sprintf("%s.tmp-%08x", output, rand.Uint32())
-	if err := os.Mkdir(dir, 0o777); err != nil {
-		return MergeReport{}, err
+	if opts.Verify != nil {
+		if err := opts.Verify(ctx, s.dir); err != nil {
+			if ctx.Err() == nil {
+				err = s.reject(err)
+			}
+			return m.report, err
+		}
 	}
-	defer os.RemoveAll(dir)
-	if err := m.fill(ctx, dir); err != nil {
-		return MergeReport{}, err
-	}
-	if err := publish(dir, output); err != nil {
-		return MergeReport{}, err
-	}
-	return m.report, nil
-}
-
-// publish gives a finished directory its name.
-func publish(dir, output string) error {
-	if err := os.Remove(output); err != nil && !errors.Is(err, os.ErrNotExist) { // only if it is empty
-		return fmt.Errorf("lora: %s: %w: %w", output, ErrOutput, err)
-	}
-	return safetensors.Rename(dir, output)
+	return m.report, s.publish()
 }
 
 // A merger holds one merge in progress.
 type merger struct {
-	opts    MergeOptions
-	adapter *Adapter
-	base    *baseModel
-	to      safetensors.Dtype // of all floats, empty to keep each
-	modules map[string]Module // of the adapter, by tensor name
-	report  MergeReport
-	done    int64  // bytes of the stage
-	buffer  []byte // for one merged tensor, used again
+	opts     MergeOptions
+	adapters []weightedAdapter
+	base     *baseModel
+	to       safetensors.Dtype // of all floats, empty to keep each
+	parts    map[string][]part // by tensor name
+	report   MergeReport
+	done     int64  // bytes of the stage
+	buffer   []byte // for one merged tensor, used again
 }
 
-// newMerger checks that adapter and base fit and prepares the updates.
-func newMerger(opts MergeOptions, adapter *Adapter, base *baseModel) (*merger, error) {
-	m := &merger{opts: opts, adapter: adapter, base: base, to: storedDtypes[opts.Dtype], modules: map[string]Module{}}
-	for _, module := range adapter.Modules {
-		m.modules[module.Name+".weight"] = module
-	}
+// newMerger checks that adapters and base fit and prepares the updates.
+func newMerger(opts MergeOptions, adapters []weightedAdapter, base *baseModel) (*merger, error) {
+	m := &merger{opts: opts, adapters: adapters, base: base, to: storedDtypes[opts.Dtype], parts: collect(adapters)}
 	if err := m.checkFit(); err != nil {
 		return nil, err
 	}
 	m.report = MergeReport{
-		Base: opts.Base, Adapter: opts.Adapter, Dtype: "keep",
-		BaseModelNameOrPath: adapter.Config.BaseModelNameOrPath,
-		Scales:              scales(adapter),
-		Warnings:            []string{},
+		Base: opts.Base, Dtype: "keep", Scales: scales(adapters), Warnings: []string{},
+		Method: opts.Method, Density: opts.Density, Seed: opts.Seed, SVDRank: opts.Rank,
 	}
 	if m.to != "" {
 		m.report.Dtype = opts.Dtype
 	}
-	zero := 0
-	for _, module := range adapter.Modules {
-		if module.isZero() {
-			zero++
+	effect := false
+	for _, a := range adapters {
+		m.report.Adapters = append(m.report.Adapters, MergedAdapter{
+			Dir: a.Dir, Weight: a.Weight, BaseModelNameOrPath: a.Config.BaseModelNameOrPath,
+		})
+		zero := 0
+		for _, module := range a.Modules {
+			if (part{Module: module, weight: a.Weight}).isZero() {
+				zero++
+			}
+		}
+		effect = effect || zero < len(a.Modules)
+		if zero > 0 {
+			m.warn("%d of %d modules of the adapter %s are zero", zero, len(a.Modules), a.Dir)
+		}
+		if name := a.Config.BaseModelNameOrPath; name != "" && !namesBase(opts.Base, name) {
+			m.warn("the adapter %s was trained on %s, the base is %s", a.Dir, name, opts.Base)
 		}
 	}
-	if zero == len(adapter.Modules) && !opts.AllowNoEffect {
-		return nil, fmt.Errorf("lora: %s: %w: A or B is zero in every module; was it saved before training?", opts.Adapter, ErrNoEffect)
-	}
-	if zero > 0 {
-		m.warn("%d of %d modules of the adapter are zero", zero, len(adapter.Modules))
-	}
-	if name := adapter.Config.BaseModelNameOrPath; name != "" && !namesBase(opts.Base, name) {
-		m.warn("the adapter was trained on %s, the base is %s", name, opts.Base)
+	if !effect && !opts.AllowNoEffect {
+		return nil, fmt.Errorf("lora: %s: %w: weight, A or B is zero in every module; was it saved before training?", opts.adapterDirs(), ErrNoEffect)
 	}
 	return m, nil
 }
@@ -259,16 +296,26 @@ func (m *merger) fill(ctx context.Context, dir string) error {
 	return m.seal(ctx, dir, sums)
 }
 
+// muchLost is the share of lost updates from which a warning is due.
+const muchLost = 0.5
+
 // summarise completes what the report says about the tensors.
 func (m *merger) summarise() error {
 	updates, changed := 0, 0
 	merged := map[string]bool{}
+	worst := MergedTensor{}
 	for _, t := range m.report.Merged {
 		updates += t.Updates
 		changed += t.changed
 		merged[t.Name] = true
+		if t.LostShare > worst.LostShare {
+			worst = t
+		}
 	}
 	m.report.LostShare = lostShare(updates, changed)
+	if m.report.LostShare >= muchLost {
+		m.warn("rounding undid %.0f %% of the updates, %.0f %% in %s; a wider dtype keeps them", 100*m.report.LostShare, 100*worst.LostShare, worst.Name)
+	}
 	m.report.Untouched = []string{}
 	for _, info := range m.base.Tensors() {
 		if !merged[info.Name] {
@@ -276,7 +323,7 @@ func (m *merger) summarise() error {
 		}
 	}
 	if changed == 0 && !m.opts.AllowNoEffect {
-		return fmt.Errorf("lora: %s: %w: rounding to the stored format undoes all %d updates", m.opts.Adapter, ErrNoEffect, updates)
+		return fmt.Errorf("lora: %s: %w: rounding to the stored format undoes all %d updates", m.opts.adapterDirs(), ErrNoEffect, updates)
 	}
 	return nil
 }
@@ -289,12 +336,14 @@ func lostShare(updates, changed int) float64 {
 	return float64(updates-changed) / float64(updates)
 }
 
-// scales returns the scales of an adapter by kind of module.
-func scales(a *Adapter) map[string][]float64 {
+// scales returns the scales of adapters by kind of module.
+func scales(adapters []weightedAdapter) map[string][]float64 {
 	byKind := map[string][]float64{}
-	for _, m := range a.Modules {
-		kind := lastSegment(m.Name)
-		byKind[kind] = append(byKind[kind], a.Config.ScaleOf(m.Name))
+	for _, a := range adapters {
+		for _, m := range a.Modules {
+			kind := lastSegment(m.Name)
+			byKind[kind] = append(byKind[kind], a.Config.ScaleOf(m.Name))
+		}
 	}
 	for kind, s := range byKind {
 		slices.Sort(s)

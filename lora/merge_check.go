@@ -1,6 +1,7 @@
 package lora
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,14 +21,26 @@ var storedDtypes = map[string]safetensors.Dtype{
 	"bfloat16": safetensors.BF16, "float16": safetensors.F16, "float32": safetensors.F32,
 }
 
-// check reports every option without meaning and an output that cannot be.
-func (o MergeOptions) check() error {
+// normalised returns the options with Adapters and Method set, or reports every
+// option without meaning and an output that cannot be.
+func (o MergeOptions) normalised() (MergeOptions, error) {
 	var faults []error
 	option := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("lora: merge: %w: %s", ErrOption, fmt.Sprintf(format, args...)))
 	}
-	if o.Base == "" || o.Adapter == "" || o.Output == "" {
-		option("Base, Adapter and Output are needed")
+	if o.Base == "" || o.Output == "" {
+		option("Base and Output are needed")
+	}
+	if (o.Adapter == "") == (len(o.Adapters) == 0) {
+		option("want one of Adapter and Adapters")
+	}
+	if o.Adapter != "" {
+		o.Adapters = []WeightedAdapter{{o.Adapter, 1}}
+	}
+	o.Method = cmp.Or(o.Method, MethodLinear)
+	checkMethod(option, o.Adapters, o.Method, o.Rank)
+	if sparse := o.Method == MethodTIES || o.Method == MethodDARE; sparse && !(o.Density > 0 && o.Density <= 1) || !sparse && o.Density != 0 {
+		option("Density %v with method %s, want a number in (0, 1] for ties and dare, and 0 for others", o.Density, o.Method)
 	}
 	if _, ok := storedDtypes[o.Dtype]; !ok {
 		option("Dtype %q, want keep, bfloat16, float16 or float32", o.Dtype)
@@ -36,32 +49,45 @@ func (o MergeOptions) check() error {
 		option("MaxShardSize %d, want 0 or more", o.MaxShardSize)
 	}
 	if err := errors.Join(faults...); err != nil {
-		return err
+		return o, err
 	}
-	return o.checkOutput()
+	inputs := []string{o.Base}
+	for _, a := range o.Adapters {
+		inputs = append(inputs, a.Dir)
+	}
+	return o, checkOutput(o.Output, inputs)
+}
+
+// adapterDirs names the adapters in an error.
+func (o MergeOptions) adapterDirs() string {
+	var dirs []string
+	for _, a := range o.Adapters {
+		dirs = append(dirs, a.Dir)
+	}
+	return strings.Join(dirs, ", ")
 }
 
 // checkOutput refuses an output that exists and is not an empty directory, and
 // one within an input.
-func (o MergeOptions) checkOutput() error {
-	entries, err := os.ReadDir(o.Output)
+func checkOutput(path string, inputs []string) error {
+	entries, err := os.ReadDir(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("lora: %s: %w: %w", o.Output, ErrOutput, err)
+		return fmt.Errorf("lora: %s: %w: %w", path, ErrOutput, err)
 	}
 	if len(entries) > 0 {
-		return fmt.Errorf("lora: %s: %w: it is not empty", o.Output, ErrOutput)
+		return fmt.Errorf("lora: %s: %w: it is not empty", path, ErrOutput)
 	}
-	output, err := realPath(o.Output)
+	output, err := realPath(path)
 	if err != nil {
 		return err
 	}
-	for _, input := range []string{o.Base, o.Adapter} {
+	for _, input := range inputs {
 		dir, err := realPath(input)
 		if err != nil {
 			return err
 		}
 		if rel, err := filepath.Rel(dir, output); err == nil && filepath.IsLocal(rel) {
-			return fmt.Errorf("lora: %s: %w: it is within the input %s", o.Output, ErrOutput, input)
+			return fmt.Errorf("lora: %s: %w: it is within the input %s", path, ErrOutput, input)
 		}
 	}
 	return nil
@@ -118,31 +144,47 @@ func openBase(dir string) (*baseModel, error) {
 // the adapter has no tensors for.
 func (m *merger) checkFit() error {
 	base := &tensorFaults{path: m.base.dir}
-	adapter := &tensorFaults{path: filepath.Join(m.opts.Adapter, WeightsFile)}
-	for _, name := range sortedKeys(m.modules) {
-		module := m.modules[name]
+	for _, name := range sortedKeys(m.parts) {
 		info, ok := m.base.Info(name)
-		want := []int{module.Out, module.In}
 		switch {
 		case !ok:
 			base.add(name, ErrMissing, "the adapter changes it")
-		case !slices.Equal(info.Shape, want):
-			base.add(name, ErrShape, "%v, want %v to fit the adapter", info.Shape, want)
+			continue
 		case !isFloat(info.Dtype):
 			base.add(name, ErrShape, "%s, want F32, BF16 or F16", info.Dtype)
 		}
+		for _, p := range m.parts[name] {
+			if want := []int{p.Out, p.In}; !slices.Equal(info.Shape, want) {
+				base.add(name, ErrShape, "%v, want %v to fit the adapter", info.Shape, want)
+			}
+		}
 	}
 	for _, info := range m.base.Tensors() {
-		module, isWeight := strings.CutSuffix(info.Name, ".weight")
-		_, adapted := m.modules[info.Name]
-		if isWeight && len(info.Shape) == 2 && !adapted && m.adapter.Config.Matches(module) {
-			adapter.add(prefix+module, ErrMissing, "the settings select this layer of the base")
-		}
 		if m.to != "" && strings.HasPrefix(string(info.Dtype), "F") && !isFloat(info.Dtype) {
 			base.add(info.Name, ErrShape, "%s cannot be converted", info.Dtype)
 		}
 	}
-	return errors.Join(append(base.list, adapter.list...)...)
+	for _, a := range m.adapters {
+		base.list = append(base.list, m.checkCovers(a)...)
+	}
+	return errors.Join(base.list...)
+}
+
+// checkCovers reports the linear layers of the base that an adapter's settings
+// select, but that it has no tensors for.
+func (m *merger) checkCovers(a weightedAdapter) []error {
+	faults := &tensorFaults{path: filepath.Join(a.Dir, WeightsFile)}
+	adapted := map[string]bool{}
+	for _, module := range a.Modules {
+		adapted[module.Name] = true
+	}
+	for _, info := range m.base.Tensors() {
+		module, isWeight := strings.CutSuffix(info.Name, ".weight")
+		if isWeight && len(info.Shape) == 2 && !adapted[module] && a.Config.Matches(module) {
+			faults.add(prefix+module, ErrMissing, "the settings select this layer of the base")
+		}
+	}
+	return faults.list
 }
 
 // isFloat tells whether a format can be merged into and converted.

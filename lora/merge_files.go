@@ -65,8 +65,19 @@ func (m *merger) copyFiles(dir string) error {
 			return err
 		}
 	}
+	for _, a := range m.adapters {
+		if err := m.copyPrompt(a.Dir, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyPrompt puts the prompt contract of an adapter into dir, unless one is
+// there, and warns where what the adapter was asked with differs.
+func (m *merger) copyPrompt(adapter, dir string) error {
 	for _, name := range comparedFiles {
-		ours, err := os.ReadFile(filepath.Join(m.opts.Adapter, name))
+		ours, err := os.ReadFile(filepath.Join(adapter, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -74,13 +85,25 @@ func (m *merger) copyFiles(dir string) error {
 			return err
 		}
 		if theirs, err := os.ReadFile(filepath.Join(m.base.dir, name)); err != nil || !bytes.Equal(ours, theirs) {
-			m.warn("%s beside the adapter is not that of the base, which the output has", name)
+			m.warn("%s beside the adapter %s is not that of the base, which the output has", name, adapter)
 		}
 	}
-	if err := copyFile(m.opts.Adapter, dir, PromptFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	ours, err := os.ReadFile(filepath.Join(adapter, PromptFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	return nil
+	path := filepath.Join(dir, PromptFile)
+	first, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return safetensors.WriteFile(path, ours)
+	}
+	if err == nil && !bytes.Equal(ours, first) {
+		m.warn("%s beside the adapter %s is not that of an adapter before it, which the output has", PromptFile, adapter)
+	}
+	return err
 }
 
 // carried tells whether a file of the base belongs into the output.
@@ -130,45 +153,74 @@ func (m *merger) seal(ctx context.Context, dir string, written map[string][32]by
 	if err := model.Close(); err != nil {
 		return err
 	}
-	var files []string
-	baseFiles := []string{"config.json"}
-	for _, f := range m.base.Shards() {
-		baseFiles = append(baseFiles, filepath.Base(f.Path()))
-	}
-	for _, name := range baseFiles {
-		files = append(files, filepath.Join(m.base.dir, name))
-	}
-	adapterFiles := []string{ConfigFile, WeightsFile}
-	for _, name := range adapterFiles {
-		files = append(files, filepath.Join(m.opts.Adapter, name))
+	files, err := m.inputs()
+	if err != nil {
+		return err
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
+	last := len(files)
+	files = append(files, nil)
 	for _, entry := range entries {
-		files = append(files, filepath.Join(dir, entry.Name()))
+		files[last] = append(files[last], filepath.Join(dir, entry.Name()))
 	}
 	sums, err := m.hash(ctx, files)
 	if err != nil {
 		return err
 	}
-	a, b := len(baseFiles), len(baseFiles)+len(adapterFiles)
-	m.report.BaseFiles, m.report.AdapterFiles, m.report.OutputFiles = sums[:a], sums[a:b], sums[b:]
+	m.report.BaseFiles, m.report.OutputFiles = sums[0], sums[last]
+	for i := range m.report.Adapters {
+		m.report.Adapters[i].Files = sums[1+i]
+	}
 	for _, sum := range m.report.OutputFiles {
 		if want, ok := written[sum.File]; ok && hex.EncodeToString(want[:]) != sum.SHA256 {
 			return fmt.Errorf("lora: %s: %w: SHA-256 %s, want %x", filepath.Join(m.opts.Output, sum.File), ErrVerify, sum.SHA256, want)
 		}
 	}
-	info, err := formatJSON(m.report)
+	text, err := m.report.seal()
 	if err != nil {
 		return err
 	}
-	return safetensors.WriteFile(filepath.Join(dir, MergeInfoFile), info)
+	return safetensors.WriteFile(filepath.Join(dir, MergeInfoFile), text)
 }
 
-// hash returns the sums of files in the order given, reading several at a time.
-func (m *merger) hash(ctx context.Context, files []string) ([]FileSum, error) {
+// inputs lists the files that were read, those of the base and then those of
+// each adapter.
+func (m *merger) inputs() ([][]string, error) {
+	entries, err := os.ReadDir(m.base.dir)
+	if err != nil {
+		return nil, err
+	}
+	var base []string
+	for _, f := range m.base.Shards() {
+		base = append(base, f.Path())
+	}
+	single := filepath.Base(base[0]) == safetensors.ModelFile
+	for _, entry := range entries {
+		if name := entry.Name(); name == "config.json" || carried(name) || name == safetensors.IndexFile && !single {
+			base = append(base, filepath.Join(m.base.dir, name))
+		}
+	}
+	files := [][]string{base}
+	for _, a := range m.adapters {
+		var list []string
+		for _, name := range append([]string{ConfigFile, WeightsFile, PromptFile}, comparedFiles...) {
+			file := filepath.Join(a.Dir, name)
+			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+				continue // the first two were read
+			}
+			list = append(list, file)
+		}
+		files = append(files, list)
+	}
+	return files, nil
+}
+
+// hash returns the sums of lists of files, in their order.
+func (m *merger) hash(ctx context.Context, lists [][]string) ([][]FileSum, error) {
+	files := slices.Concat(lists...)
 	var total int64
 	for _, file := range files {
 		stat, err := os.Stat(file)
@@ -177,6 +229,18 @@ func (m *merger) hash(ctx context.Context, files []string) ([]FileSum, error) {
 		}
 		total += stat.Size()
 	}
+	m.done = 0
+	flat, err := hashFiles(ctx, files, func(sum FileSum) { m.progress("verify", sum.File, sum.Size, total) })
+	sums := make([][]FileSum, len(lists))
+	for i, list := range lists {
+		sums[i], flat = flat[:len(list):len(list)], flat[len(list):]
+	}
+	return sums, err
+}
+
+// hashFiles returns the sums of files in the order given, reading several at a
+// time. After each it calls done, if not nil, never concurrently.
+func hashFiles(ctx context.Context, files []string, done func(FileSum)) ([]FileSum, error) {
 	sums, errs := make([]FileSum, len(files)), make([]error, len(files))
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var group sync.WaitGroup
@@ -186,9 +250,12 @@ func (m *merger) hash(ctx context.Context, files []string) ([]FileSum, error) {
 		group.Go(func() {
 			defer func() { <-slots }()
 			sums[i], errs[i] = hashFile(ctx, file)
+			if done == nil {
+				return
+			}
 			reporting.Lock()
 			defer reporting.Unlock()
-			m.progress("verify", sums[i].File, sums[i].Size, total)
+			done(sums[i])
 		})
 	}
 	group.Wait()
@@ -197,6 +264,11 @@ func (m *merger) hash(ctx context.Context, files []string) ([]FileSum, error) {
 
 // hashFile returns the sum of one file.
 func hashFile(ctx context.Context, file string) (FileSum, error) {
+	return copyAndHash(ctx, io.Discard, file)
+}
+
+// copyAndHash writes a file to w and returns its sum.
+func copyAndHash(ctx context.Context, w io.Writer, file string) (FileSum, error) {
 	sum := FileSum{File: filepath.Base(file)}
 	f, err := os.Open(file)
 	if err != nil {
@@ -212,6 +284,9 @@ func hashFile(ctx context.Context, file string) (FileSum, error) {
 		n, err := f.Read(buffer)
 		h.Write(buffer[:n])
 		sum.Size += int64(n)
+		if _, err := w.Write(buffer[:n]); err != nil {
+			return sum, err
+		}
 		if err == io.EOF {
 			break
 		}

@@ -136,22 +136,19 @@ func (t *tally) add(o tally) {
 
 // rows merges one row of a weight after another.
 type rows struct {
-	product   *product
-	scale     float32
+	updates   *updateRow
 	magnitude []float32 // [Out] with DoRA, otherwise nil
 	from, to  safetensors.Dtype
 
-	sum          []float64
-	base, merged []float32
-	rounded      []byte // the base in the format to be stored
+	update, base, merged []float32
+	rounded              []byte // the base in the format to be stored
 }
 
-func newRows(m Module, p *product, scale float64, from, to safetensors.Dtype) *rows {
+func newRows(u *updater, magnitude []float32, from, to safetensors.Dtype) *rows {
 	return &rows{
-		product: p, scale: float32(scale), magnitude: m.Magnitude, from: from, to: to,
-		sum:  make([]float64, m.In),
-		base: make([]float32, m.In), merged: make([]float32, m.In),
-		rounded: make([]byte, m.In*to.Size()),
+		updates: u.newRow(), magnitude: magnitude, from: from, to: to,
+		update: make([]float32, u.in), base: make([]float32, u.in), merged: make([]float32, u.in),
+		rounded: make([]byte, u.in*to.Size()),
 	}
 }
 
@@ -161,7 +158,7 @@ func (s *rows) merge(t *tally, i int, dst, src []byte) error {
 	if err := safetensors.DecodeFloat32(s.base, src, s.from); err != nil {
 		return err
 	}
-	s.product.row(i, s.sum)
+	s.updates.compute(i, s.update)
 	if s.magnitude == nil {
 		s.shift(t)
 	} else {
@@ -187,10 +184,10 @@ func (s *rows) merge(t *tally, i int, dst, src []byte) error {
 	return nil
 }
 
-// shift sets merged to base plus scale times sum.
+// shift sets merged to base plus update.
 func (s *rows) shift(t *tally) {
 	for j, w := range s.base {
-		update := float32(float32(s.sum[j]) * s.scale)
+		update := s.update[j]
 		s.merged[j] = w + update
 		t.squares += float64(update) * float64(update)
 		if update != 0 {

@@ -170,7 +170,9 @@ func TestMergeRows(t *testing.T) {
 			test.module.Name, test.module.Rank, test.module.In, test.module.Out = q, 2, 3, 2
 			src, dst := make([]byte, 24), make([]byte, 6*test.to.Size())
 			require.NoError(t, safetensors.EncodeFloat32(src, test.base, safetensors.F32))
-			r := newRows(test.module, newProduct(test.module), test.scale, safetensors.F32, test.to)
+			u, err := newUpdater(t.Context(), MergeOptions{Method: MethodLinear}, []part{{test.module, test.scale, 1}})
+			require.NoError(t, err)
+			r := newRows(u, test.module.Magnitude, safetensors.F32, test.to)
 			var got tally
 			size := 3 * test.to.Size()
 			for i := range 2 {

@@ -185,7 +185,7 @@ func TestMergeByEye(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(digest(t, output)["merge_info.json"]), &stored))
 	report.Merged[0].changed = 0
 	require.Equal(t, report, stored, "the report is in the output")
-	for dir, sums := range map[string][]FileSum{base: report.BaseFiles, adapter: report.AdapterFiles, output: report.OutputFiles} {
+	for dir, sums := range map[string][]FileSum{base: report.BaseFiles, adapter: report.Adapters[0].Files, output: report.OutputFiles} {
 		require.NotEmpty(t, sums)
 		for _, sum := range sums {
 			content := digest(t, dir)[sum.File]

@@ -3,14 +3,10 @@ package lora
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 )
@@ -38,16 +34,21 @@ func (m *merger) plan() []safetensors.Shard {
 	return safetensors.PlanShards(infos, cmp.Or(m.opts.MaxShardSize, safetensors.MaxShardSize))
 }
 
-// writeWeights writes every tensor of the output and the index, and returns the
-// SHA-256 of each file as written.
-func (m *merger) writeWeights(ctx context.Context, dir string) (map[string][32]byte, error) {
-	shards := m.plan()
+// size returns the bytes of the tensors of the output.
+func (m *merger) size() int64 {
 	var total int64
-	for _, shard := range shards {
+	for _, shard := range m.plan() {
 		for _, info := range shard.Tensors {
 			total += int64(info.NumBytes())
 		}
 	}
+	return total
+}
+
+// writeWeights writes every tensor of the output and the index, and returns the
+// SHA-256 of each file as written.
+func (m *merger) writeWeights(ctx context.Context, dir string) (map[string][32]byte, error) {
+	shards, total := m.plan(), m.size()
 	sums := map[string][32]byte{}
 	for _, shard := range shards {
 		w, err := safetensors.Create(filepath.Join(dir, shard.Name), shard.Tensors, map[string]string{"format": "pt"})
@@ -66,7 +67,6 @@ func (m *merger) writeWeights(ctx context.Context, dir string) (map[string][32]b
 		}
 		sums[shard.Name] = w.SHA256()
 	}
-	m.done = 0
 	slices.SortFunc(m.report.Merged, func(a, b MergedTensor) int { return cmp.Compare(a.Name, b.Name) })
 	if len(shards) == 1 {
 		return sums, nil
@@ -82,58 +82,61 @@ func (m *merger) progress(stage, name string, n, total int64) {
 	}
 }
 
-// writeTensor writes one tensor of the output, and reports it if the adapter
-// has a module for it.
+// writeTensor writes one tensor of the output, and reports it if an adapter has
+// a module for it.
 func (m *merger) writeTensor(ctx context.Context, w *safetensors.Writer, to safetensors.Info) error {
 	from, _ := m.base.Info(to.Name)
 	src, err := m.base.Bytes(to.Name)
 	if err != nil {
 		return err
 	}
-	module, adapted := m.modules[to.Name]
-	var t tally
-	if !adapted || module.isZero() {
+	defer m.base.Release(to.Name)
+	parts, adapted := m.parts[to.Name]
+	report := MergedTensor{Name: to.Name, Shape: to.Shape}
+	if len(parts) == 1 {
+		report.Scale = parts[0].scale
+	}
+	for _, p := range parts {
+		report.Rank += p.Rank
+	}
+	if m.opts.Method == MethodSVD {
+		report.Rank = min(report.Rank, m.opts.Rank)
+	}
+	parts = slices.DeleteFunc(slices.Clone(parts), part.isZero)
+	if len(parts) == 0 {
 		err = m.copyTensor(ctx, w, src, from, to)
 	} else {
-		t, err = m.mergeTensor(ctx, w, module, src, from, to)
+		var t tally
+		t, err = m.mergeTensor(ctx, w, parts, src, from, to)
+		report.DeltaNorm, report.Updates, report.LostShare = math.Sqrt(t.squares), t.updates, lostShare(t.updates, t.changed)
+		report.changed = t.changed
 	}
-	if err != nil || !adapted {
-		return err
+	if adapted && err == nil {
+		m.report.Merged = append(m.report.Merged, report)
 	}
-	m.report.Merged = append(m.report.Merged, MergedTensor{
-		Name: to.Name, Shape: to.Shape, Rank: module.Rank, Scale: m.adapter.Config.ScaleOf(module.Name),
-		DeltaNorm: math.Sqrt(t.squares), Updates: t.updates, LostShare: lostShare(t.updates, t.changed),
-		changed: t.changed,
-	})
-	return nil
+	return err
 }
 
-// mergeTensor writes a tensor that the adapter changes, computed on all cores.
-func (m *merger) mergeTensor(ctx context.Context, w *safetensors.Writer, module Module, src []byte, from, to safetensors.Info) (tally, error) {
+// mergeTensor writes a tensor that adapters change, computed on all cores.
+func (m *merger) mergeTensor(ctx context.Context, w *safetensors.Writer, parts []part, src []byte, from, to safetensors.Info) (tally, error) {
 	m.buffer = slices.Grow(m.buffer[:0], to.NumBytes())[:to.NumBytes()]
-	out := module.Out
-	fromRow, toRow := module.In*from.Dtype.Size(), module.In*to.Dtype.Size()
-	product, scale := newProduct(module), m.adapter.Config.ScaleOf(module.Name)
-	tallies := make([]tally, (out+blockRows-1)/blockRows)
-	errs := make([]error, len(tallies))
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range min(len(tallies), runtime.GOMAXPROCS(0)) {
-		workers.Go(func() {
-			r := newRows(module, product, scale, from.Dtype, to.Dtype)
-			for b := int(next.Add(1)) - 1; b < len(tallies) && ctx.Err() == nil; b = int(next.Add(1)) - 1 {
-				for i := b * blockRows; i < min(out, (b+1)*blockRows) && errs[b] == nil; i++ {
-					errs[b] = r.merge(&tallies[b], i, m.buffer[i*toRow:(i+1)*toRow], src[i*fromRow:(i+1)*fromRow])
-				}
-			}
-		})
+	u, err := newUpdater(ctx, m.opts, parts)
+	if err != nil {
+		return tally{}, err
 	}
-	workers.Wait()
+	fromRow, toRow := u.in*from.Dtype.Size(), u.in*to.Dtype.Size()
+	tallies := make([]tally, (u.out+blockRows-1)/blockRows)
+	err = eachBlock(ctx, u.out, func() func(block, i int) error {
+		r := newRows(u, parts[0].Magnitude, from.Dtype, to.Dtype)
+		return func(block, i int) error {
+			return r.merge(&tallies[block], i, m.buffer[i*toRow:(i+1)*toRow], src[i*fromRow:(i+1)*fromRow])
+		}
+	})
 	var t tally
 	for _, block := range tallies {
 		t.add(block)
 	}
-	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+	if err != nil {
 		return t, err
 	}
 	if t.notFinite > 0 {

@@ -1,0 +1,135 @@
+package lora
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+)
+
+// A stage is a directory that is filled under a temporary name and gets its own
+// when it is complete. The process holds a lock on it, so that another can tell
+// a directory in use from one that a killed process left.
+type stage struct {
+	output, dir string
+	lock        *os.File // nil where directories cannot be locked
+	warnings    []string // directories that may be left over
+}
+
+// errBusy reports a directory that another process has locked.
+var errBusy = errors.New("locked by another process")
+
+// spareSpace is what an output needs beside its weights, in bytes: headers,
+// tokenizer and other small files.
+const spareSpace = 64 << 20
+
+// newStage begins the directory output, which will hold about size bytes:
+// removes what killed processes left of it, checks that there is room, and
+// makes a temporary directory beside it.
+func newStage(output string, size int64) (*stage, error) {
+	output, err := filepath.Abs(output)
+	if err != nil {
+		return nil, err
+	}
+	parent := filepath.Dir(output)
+	if err := os.MkdirAll(parent, 0o777); err != nil {
+		return nil, err
+	}
+	s := &stage{output: output}
+	if err := s.removeStale(); err != nil {
+		return nil, err
+	}
+	if err := checkSpace(parent, size+spareSpace); err != nil {
+		return nil, err
+	}
+	for {
+		s.dir = fmt.Sprintf("%s.tmp-%08x", output, rand.Uint32())
+		if err := os.Mkdir(s.dir, 0o777); err != nil {
+			return nil, err
+		}
+		if s.lock, err = lockDir(s.dir); err == nil || errors.Is(err, errors.ErrUnsupported) {
+			return s, nil
+		}
+		// Another process took the directory, still unlocked, for a stale one.
+		if !errors.Is(err, errBusy) && !errors.Is(err, fs.ErrNotExist) {
+			os.Remove(s.dir)
+			return nil, err
+		}
+	}
+}
+
+// checkSpace refuses a directory whose disk has less than need bytes free.
+func checkSpace(dir string, need int64) error {
+	free, err := freeSpace(dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	if err == nil && free < uint64(need) {
+		err = fmt.Errorf("%w: %d MB free, want %d MB", ErrDiskSpace, free>>20, need>>20)
+	}
+	if err != nil {
+		return fmt.Errorf("lora: %s: %w", dir, err)
+	}
+	return nil
+}
+
+// removeStale removes the temporary directories of processes that ended before
+// they could, and warns of those of which that cannot be told.
+func (s *stage) removeStale() error {
+	ours := regexp.MustCompile(`^` + regexp.QuoteMeta(filepath.Base(s.output)) + `\.tmp-[0-9a-f]{8}$`)
+	entries, err := os.ReadDir(filepath.Dir(s.output))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !entry.IsDir() || !ours.MatchString(entry.Name()) {
+			continue
+		}
+		dir := filepath.Join(filepath.Dir(s.output), entry.Name())
+		lock, err := lockDir(dir)
+		switch {
+		case errors.Is(err, errBusy) || errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			s.warnings = append(s.warnings, fmt.Sprintf("%s may be left over; remove it if nothing is being merged there", dir))
+			continue
+		}
+		err = os.RemoveAll(dir)
+		lock.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publish gives the finished directory its name.
+func (s *stage) publish() error {
+	if err := os.Remove(s.output); err != nil && !errors.Is(err, fs.ErrNotExist) { // only if it is empty
+		return fmt.Errorf("lora: %s: %w: %w", s.output, ErrOutput, err)
+	}
+	return safetensors.Rename(s.dir, s.output)
+}
+
+// reject gives the directory a name under which it stays, and returns the error
+// that says so.
+func (s *stage) reject(reason error) error {
+	kept := fmt.Sprintf("%s.rejected-%08x", s.output, rand.Uint32())
+	if err := safetensors.Rename(s.dir, kept); err != nil {
+		return errors.Join(reason, err)
+	}
+	return fmt.Errorf("lora: %s: %w: %w", kept, ErrRejected, reason)
+}
+
+// close removes the temporary directory if it still has that name.
+func (s *stage) close() {
+	os.RemoveAll(s.dir)
+	if s.lock != nil {
+		s.lock.Close()
+	}
+}

@@ -1,0 +1,80 @@
+package lora
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+)
+
+// ErrBase reports a base that is not the one a model was merged from.
+var ErrBase = errors.New("not the file that was merged")
+
+// UnmergeOptions says what Unmerge reads and writes; all are needed.
+type UnmergeOptions struct {
+	// Merged is a directory that Merge wrote; only its certificate is read.
+	Merged string
+	// Base is a copy of the model that was merged from.
+	Base string
+	// Output is the directory to write. It must be absent or empty, and not
+	// within Merged or Base.
+	Output string
+}
+
+// Unmerge writes the model that a merged one was made from, byte for byte.
+// Subtracting the update could not do that, as adding it has rounded: the files
+// are copied from a base at hand, and each must have the SHA-256 that the
+// certificate of the merged model names, or the error lists it as a [FileError]
+// that wraps ErrBase. Output is complete or absent, as with [Merge].
+func Unmerge(ctx context.Context, opts UnmergeOptions) error {
+	if opts.Merged == "" || opts.Base == "" || opts.Output == "" {
+		return fmt.Errorf("lora: unmerge: %w: Merged, Base and Output are needed", ErrOption)
+	}
+	if err := checkOutput(opts.Output, []string{opts.Merged, opts.Base}); err != nil {
+		return err
+	}
+	certificate, err := readCertificate(opts.Merged)
+	if err != nil {
+		return err
+	}
+	var size int64
+	for _, sum := range certificate.BaseFiles {
+		size += sum.Size
+	}
+	s, err := newStage(opts.Output, size)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var faults []error
+	for _, want := range certificate.BaseFiles {
+		faults = append(faults, restoreFile(ctx, opts.Base, s.dir, want))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
+	}
+	return s.publish()
+}
+
+// restoreFile copies a file of the base to dir if its content is as wanted.
+func restoreFile(ctx context.Context, base, dir string, want FileSum) error {
+	path := filepath.Join(base, want.File)
+	if filepath.Base(want.File) != want.File {
+		return &FileError{Path: path, Err: fmt.Errorf("%w: not a file name", ErrCertificate)}
+	}
+	f, err := safetensors.CreateFile(filepath.Join(dir, want.File))
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	sum, err := copyAndHash(ctx, f, path)
+	if err != nil {
+		return err
+	}
+	if sum != want {
+		return &FileError{Path: path, Err: fmt.Errorf("%w: %d bytes with SHA-256 %s, want %d with %s", ErrBase, sum.Size, sum.SHA256, want.Size, want.SHA256)}
+	}
+	return f.Commit()
+}
