@@ -20,13 +20,14 @@ import (
 // Three programs share the work: the common beginning of the prompts (the
 // system prompt) goes through the model once and its keys and values are kept;
 // then the rest of the prompts of a batch; then one token at a time. Its
-// methods may be called from several goroutines, which take turns.
+// methods may be called from several goroutines; calls take turns.
 type Generator struct {
 	model   *Model
 	adapter Adapter
 
-	mu       sync.Mutex
+	mu       sync.Mutex // one call of Generate at a time
 	programs map[string]*Program
+	building sync.Mutex        // guards programs
 	prefix   []int32           // the tokens prefixKV was computed from
 	prefixKV []*tensors.Tensor // keys and values of each layer, [K, 1, P, D]
 }
@@ -40,14 +41,18 @@ type GenerateOptions struct {
 	StopTokens []int32
 	// BatchSize is the largest number of prompts computed together.
 	BatchSize int
-	// OnToken, if not nil, is called with each new token of prompt number row.
+	// Parallel is how many batches are computed side by side. More than 1 helps
+	// where small products run on one thread, as in the Go backend.
+	Parallel int
+	// OnToken, if not nil, is called with each new token of prompt number row,
+	// never twice at the same time.
 	OnToken func(row int, id int32)
 }
 
 // DefaultGenerateOptions returns greedy decoding of at most 512 tokens, 8
-// prompts together, and no stop token.
+// prompts together, one batch at a time, and no stop token.
 func DefaultGenerateOptions() GenerateOptions {
-	return GenerateOptions{Sampling: Greedy(), MaxNewTokens: 512, BatchSize: 8}
+	return GenerateOptions{Sampling: Greedy(), MaxNewTokens: 512, BatchSize: 8, Parallel: 1}
 }
 
 // Generation is one answer.
@@ -94,13 +99,32 @@ func (g *Generator) Generate(ctx context.Context, prompts [][]int32, opts Genera
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return len(prompts[a]) - len(prompts[b]) })
 	answers := make([]Generation, len(prompts))
-	for rows := range slices.Chunk(order, opts.BatchSize) {
-		b := &batch{g: g, opts: opts, prompts: prompts, answers: answers, rows: rows, size: min(opts.BatchSize, len(prompts))}
-		err := b.run(ctx)
-		b.free()
-		if err != nil {
-			return nil, err
+	if onToken := opts.OnToken; onToken != nil {
+		var one sync.Mutex
+		opts.OnToken = func(row int, id int32) {
+			one.Lock()
+			defer one.Unlock()
+			onToken(row, id)
 		}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	free := make(chan struct{}, opts.Parallel)
+	for rows := range slices.Chunk(order, opts.BatchSize) {
+		free <- struct{}{}
+		running.Go(func() {
+			defer func() { <-free }()
+			b := &batch{g: g, opts: opts, prompts: prompts, answers: answers, rows: rows, size: min(opts.BatchSize, len(prompts))}
+			defer b.free()
+			if err := b.run(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	running.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
 	}
 	return answers, nil
 }
@@ -108,8 +132,8 @@ func (g *Generator) Generate(ctx context.Context, prompts [][]int32, opts Genera
 // check reports every prompt and option that cannot work.
 func (g *Generator) check(prompts [][]int32, opts GenerateOptions) error {
 	faults := []error{opts.Sampling.Validate()}
-	if opts.MaxNewTokens < 1 || opts.BatchSize < 1 {
-		faults = append(faults, fmt.Errorf("salamandra: max new tokens %d, batch size %d, want 1 or more", opts.MaxNewTokens, opts.BatchSize))
+	if opts.MaxNewTokens < 1 || opts.BatchSize < 1 || opts.Parallel < 1 {
+		faults = append(faults, fmt.Errorf("salamandra: max new tokens %d, batch size %d, parallel %d, want 1 or more", opts.MaxNewTokens, opts.BatchSize, opts.Parallel))
 	}
 	limit := g.model.Config.MaxPositionEmbeddings
 	for i, p := range prompts {
@@ -177,6 +201,8 @@ func (g *Generator) dropPrefix() {
 
 // program returns the program called name, made at the first call.
 func (g *Generator) program(name string, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
+	g.building.Lock()
+	defer g.building.Unlock()
 	if p, ok := g.programs[name]; ok {
 		return p, nil
 	}

@@ -94,7 +94,7 @@ func TestGenerateLaws(t *testing.T) {
 			{77},
 		}
 		opts := salamandra.DefaultGenerateOptions()
-		opts.MaxNewTokens = 9
+		opts.MaxNewTokens = 6
 		want := make([]salamandra.Generation, len(prompts))
 		for i, p := range prompts {
 			want[i].IDs = uncached(t, m, p, opts.MaxNewTokens)
@@ -113,8 +113,9 @@ func TestGenerateLaws(t *testing.T) {
 		require.Equal(t, want[:3], generate(prompts[:3], nil), "a shared prefix, three lengths, one batch")
 		require.Equal(t, want, generate(prompts, nil), "no shared prefix")
 		require.Equal(t, want, generate(prompts, func(o *salamandra.GenerateOptions) { o.BatchSize = 3 }), "a last batch with empty rows")
+		require.Equal(t, want, generate(prompts, func(o *salamandra.GenerateOptions) { o.BatchSize, o.Parallel = 1, 3 }), "batches side by side")
 
-		stop := want[0].IDs[4]
+		stop := want[0].IDs[3]
 		first := slices.Index(want[0].IDs, stop)
 		stopped := generate(prompts[:1], func(o *salamandra.GenerateOptions) { o.StopTokens = []int32{stop} })
 		require.Equal(t, salamandra.Generation{IDs: want[0].IDs[:first:first], Stopped: true}, stopped[0], "the stop token ends the answer and is no part of it")

@@ -21,6 +21,9 @@ type choice struct {
 // wait for itself when large matrix products run side by side.
 const goConfig = "go:ops_sequential"
 
+// goBackendName is how the Go backend calls itself.
+const goBackendName = "Go Backend"
+
 // chooseBackend resolves the flag --backend: what the flag says, then what
 // GOMLX_BACKEND says, then a CUDA plugin where there is an NVIDIA GPU, then an
 // XLA CPU plugin, then the Go backend. Nothing is ever downloaded.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"time"
 
 	"github.com/gomlx/compute"
@@ -171,6 +172,11 @@ func (p *prompted) score(ctx context.Context, records []impulse.Record, variant 
 	opts.OnToken = func(int, int32) {
 		tokens++
 		bar.set(int64(tokens), fmt.Sprintf("%d tokens", tokens))
+	}
+	if p.model.Backend().Name() == goBackendName {
+		// Small products run on one thread there: batches side by side instead.
+		opts.Parallel = runtime.GOMAXPROCS(0)
+		opts.BatchSize = min(opts.BatchSize, (len(prompts)+opts.Parallel-1)/opts.Parallel)
 	}
 	answers, err := p.generator.Generate(ctx, prompts, opts)
 	bar.done()
