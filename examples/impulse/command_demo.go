@@ -110,6 +110,22 @@ func runDemo(ctx context.Context, o demoOptions, out, log io.Writer) error {
 		fmt.Fprintf(out, "; files in %s", o.OutputDir)
 	}
 	fmt.Fprintln(out)
+	return d.judge()
+}
+
+// leastGain is how many points of correct fields the adapter must gain, before
+// and after the merge: far less than it does, far more than chance.
+const leastGain = 20
+
+// judge fails if the demonstration has not shown what it is for.
+func (d *demo) judge() error {
+	before, _ := d.scores[0].counts.Fields.Value()
+	for _, s := range d.scores[1:] {
+		after, _ := s.counts.Fields.Value()
+		if gain := 100 * (after - before); gain < leastGain {
+			return fmt.Errorf("%s: correct fields gained %.0f points, want %d or more: something is wrong with this build or backend", s.name, gain, leastGain)
+		}
+	}
 	return nil
 }
 
