@@ -307,18 +307,24 @@ func (o *trainOptions) adapter(model *salamandra.Model, base string) (*lora.Laye
 	return lora.Attach(model, a)
 }
 
-// metricsLine is one line of metrics.jsonl.
-type metricsLine struct {
-	Step            int      `json:"step"`
-	Epoch           float64  `json:"epoch"`
-	Loss            *float64 `json:"loss,omitempty"`
-	GradNorm        *float64 `json:"grad_norm,omitempty"`
-	LearningRate    *float64 `json:"learning_rate,omitempty"`
-	Tokens          int      `json:"tokens,omitempty"`
-	TrainedTokens   int      `json:"trained_tokens,omitempty"`
-	TokensPerSecond float64  `json:"tokens_per_second,omitempty"`
-	PeakMemory      *int64   `json:"peak_memory_bytes,omitempty"`
-	EvalLoss        *float64 `json:"eval_loss,omitempty"`
+// stepLine is the line of metrics.jsonl for an optimiser step.
+type stepLine struct {
+	Step            int     `json:"step"`
+	Epoch           float64 `json:"epoch"`
+	Loss            float64 `json:"loss"`
+	GradNorm        float64 `json:"grad_norm"`
+	LearningRate    float64 `json:"learning_rate"`
+	Tokens          int     `json:"tokens"`
+	TrainedTokens   int     `json:"trained_tokens"`
+	TokensPerSecond float64 `json:"tokens_per_second"`
+	PeakMemory      *int64  `json:"peak_memory_bytes"`
+}
+
+// evaluationLine is the line of metrics.jsonl for an evaluation.
+type evaluationLine struct {
+	Step     int     `json:"step"`
+	Epoch    float64 `json:"epoch"`
+	EvalLoss float64 `json:"eval_loss"`
 }
 
 // fit runs the trainer, with metrics and progress.
@@ -345,15 +351,15 @@ func (o *trainOptions) fit(ctx context.Context, backend compute.Backend, model *
 		Step: func(s train.Step) error {
 			last = s
 			bar.set(int64(s.Step), fmt.Sprintf("loss %.4f", s.Loss))
-			return metrics.Encode(metricsLine{
-				Step: s.Step, Epoch: s.Epoch, Loss: &s.Loss, GradNorm: &s.GradNorm, LearningRate: &s.LearningRate,
+			return metrics.Encode(stepLine{
+				Step: s.Step, Epoch: s.Epoch, Loss: s.Loss, GradNorm: s.GradNorm, LearningRate: s.LearningRate,
 				Tokens: s.SequenceTokens, TrainedTokens: s.TrainedTokens,
 				TokensPerSecond: math.Round(float64(s.SequenceTokens)/s.Duration.Seconds()*10) / 10, PeakMemory: memory(),
 			})
 		},
 		Evaluation: func(e train.Evaluation) error {
 			fmt.Fprintf(out, "after %.2f epochs, %d steps: loss %.4f, on held-out examples %.4f\n", e.Epoch, e.Step, last.Loss, e.Loss)
-			return metrics.Encode(metricsLine{Step: e.Step, Epoch: e.Epoch, EvalLoss: &e.Loss})
+			return metrics.Encode(evaluationLine{e.Step, e.Epoch, e.Loss})
 		},
 	})
 	if err != nil {
