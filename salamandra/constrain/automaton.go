@@ -1,0 +1,346 @@
+package constrain
+
+import (
+	"encoding/binary"
+	"slices"
+	"sync"
+)
+
+// op is the kind of a node.
+type op uint8
+
+const (
+	opFail  op = iota // no string at all
+	opEmpty           // the empty string
+	opText            // one string
+	opByte            // one byte of a range
+	opSeq             // a string of a, then one of b
+	opAlt             // a string of any of alts
+	opRule            // what a rule expands to
+)
+
+// node is a set of byte strings, written as a regular expression. It is also a
+// state of the automaton, the one in which exactly these strings complete the
+// answer: its transitions are its derivatives, made when first asked for.
+// Nodes built alike are the same node. Source of the construction: Brzozowski
+// 1964, "Derivatives of Regular Expressions", section 3.
+type node struct {
+	op     op
+	lo, hi byte
+	quoted bool // every string ends with the quote that closes a JSON string, its first such quote
+	id     int64
+	min    int // length of the shortest string; never for opFail
+	text   string
+	a, b   *node
+	alts   []*node // sorted by id
+	rule   rule
+
+	body *node  // what rule expands to, once asked for
+	next *steps // the transitions, once asked for
+}
+
+// never is the length of the shortest string of a set that has none.
+const never = 1 << 40
+
+// plus adds lengths; what is finite stays so.
+func plus(a, b int) int {
+	if a == never || b == never {
+		return never
+	}
+	return min(a+b, never-1)
+}
+
+// rule is a set of strings that is expanded only where an answer leads there.
+// Rules are comparable, none contains the empty string.
+type rule interface {
+	expand(b *builder) *node
+	shortest() int  // the length of the shortest string
+	parts() []*node // every node that this rule and those it leads to are made of
+	isQuoted() bool // see node.quoted
+}
+
+// steps are the transitions of a node: next[index[c]] after byte c, nil for none.
+type steps struct {
+	index [256]uint8
+	next  []*node
+}
+
+func (s *steps) after(c byte) *node { return s.next[s.index[c]] }
+
+// key says how a node is built.
+type key struct {
+	op   op
+	x, y int64
+	text string
+	rule rule
+}
+
+// builder makes nodes and keeps them, up to limit of them; then it forgets all
+// and begins again. Nodes in use live on, their likes are made anew.
+type builder struct {
+	mu          sync.Mutex // of everything reached from here, while answers are decoded
+	limit       int
+	known       map[key]*node
+	lastID      int64
+	fail, empty *node
+	strings     map[stringKey]*stringRule
+	anyChar     *node // every character of a JSON string in canonical form
+	caches      map[*Vocabulary]*cache
+}
+
+func newBuilder(limit int) *builder {
+	b := &builder{
+		limit:   limit,
+		known:   map[key]*node{},
+		fail:    &node{op: opFail, id: 1, min: never},
+		empty:   &node{op: opEmpty, id: 2},
+		lastID:  2,
+		strings: map[stringKey]*stringRule{},
+		caches:  map[*Vocabulary]*cache{},
+	}
+	b.anyChar = b.chars([]runeRange{{0, 0x10FFFF}})
+	return b
+}
+
+// node returns the node of k, and makes it from n if it is new.
+func (b *builder) node(k key, n node) *node {
+	if old, ok := b.known[k]; ok {
+		return old
+	}
+	if len(b.known) >= b.limit {
+		clear(b.known)
+		for _, c := range b.caches {
+			c.forget()
+		}
+	}
+	b.lastID++
+	n.op, n.id = k.op, b.lastID
+	b.known[k] = &n
+	return &n
+}
+
+func (b *builder) literal(text string) *node {
+	if text == "" {
+		return b.empty
+	}
+	return b.node(key{op: opText, text: text}, node{text: text, min: len(text)})
+}
+
+func (b *builder) byteIn(lo, hi byte) *node {
+	return b.node(key{op: opByte, x: int64(lo), y: int64(hi)}, node{lo: lo, hi: hi, min: 1})
+}
+
+func (b *builder) ruled(r rule) *node {
+	if r.shortest() == never {
+		return b.fail
+	}
+	return b.node(key{op: opRule, rule: r}, node{rule: r, min: r.shortest(), quoted: r.isQuoted()})
+}
+
+// seq joins its arguments, to the right: a, then (b, then c).
+func (b *builder) seq(list ...*node) *node {
+	n := list[len(list)-1]
+	for _, first := range slices.Backward(list[:len(list)-1]) {
+		n = b.pair(first, n)
+	}
+	return n
+}
+
+func (b *builder) pair(x, y *node) *node {
+	switch {
+	case x.op == opFail || y.op == opFail:
+		return b.fail
+	case x.op == opEmpty:
+		return y
+	case y.op == opEmpty:
+		return x
+	case x.op == opSeq:
+		return b.pair(x.a, b.pair(x.b, y))
+	}
+	return b.node(key{op: opSeq, x: x.id, y: y.id}, node{a: x, b: y, min: plus(x.min, y.min), quoted: y.quoted})
+}
+
+func (b *builder) alt(list ...*node) *node {
+	var alts []*node
+	for _, n := range list {
+		switch n.op {
+		case opFail:
+		case opAlt:
+			alts = append(alts, n.alts...)
+		default:
+			alts = append(alts, n)
+		}
+	}
+	slices.SortFunc(alts, func(x, y *node) int { return int(x.id - y.id) })
+	alts = slices.Compact(alts)
+	switch len(alts) {
+	case 0:
+		return b.fail
+	case 1:
+		return alts[0]
+	}
+	n := node{alts: alts, min: never, quoted: true}
+	ids := make([]byte, 0, 8*len(alts))
+	for _, x := range alts {
+		n.min, n.quoted = min(n.min, x.min), n.quoted && x.quoted
+		ids = binary.LittleEndian.AppendUint64(ids, uint64(x.id))
+	}
+	return b.node(key{op: opAlt, text: string(ids)}, n)
+}
+
+// bodyOf expands the rule of n.
+func (b *builder) bodyOf(n *node) *node {
+	if n.body == nil {
+		n.body = n.rule.expand(b)
+	}
+	return n.body
+}
+
+// derive returns what may follow the byte c in the strings of n.
+func (b *builder) derive(n *node, c byte) *node {
+	switch n.op {
+	case opText:
+		if n.text[0] == c {
+			return b.literal(n.text[1:])
+		}
+	case opByte:
+		if n.lo <= c && c <= n.hi {
+			return b.empty
+		}
+	case opSeq:
+		d := b.pair(b.derive(n.a, c), n.b)
+		if n.a.min == 0 {
+			d = b.alt(d, b.derive(n.b, c))
+		}
+		return d
+	case opAlt:
+		list := make([]*node, 0, len(n.alts))
+		for _, x := range n.alts {
+			list = append(list, b.derive(x, c))
+		}
+		return b.alt(list...)
+	case opRule:
+		return b.derive(b.bodyOf(n), c)
+	}
+	return b.fail
+}
+
+// cut marks the bytes at which the derivative of n may change.
+func (b *builder) cut(n *node, at *[257]bool) {
+	switch n.op {
+	case opText:
+		at[n.text[0]], at[int(n.text[0])+1] = true, true
+	case opByte:
+		at[n.lo], at[int(n.hi)+1] = true, true
+	case opSeq:
+		b.cut(n.a, at)
+		if n.a.min == 0 {
+			b.cut(n.b, at)
+		}
+	case opAlt:
+		for _, x := range n.alts {
+			b.cut(x, at)
+		}
+	case opRule:
+		b.cut(b.bodyOf(n), at)
+	}
+}
+
+// stepsOf returns the transitions of n. None leads to opFail, so every state
+// that an answer can reach can be completed.
+func (b *builder) stepsOf(n *node) *steps {
+	if n.next != nil {
+		return n.next
+	}
+	var at [257]bool
+	b.cut(n, &at)
+	s := &steps{next: []*node{nil}}
+	place := uint8(0)
+	for c := range 256 {
+		if at[c] {
+			place = 0
+			if d := b.derive(n, byte(c)); d.op != opFail {
+				i := slices.Index(s.next, d)
+				if i < 0 {
+					i = len(s.next)
+					s.next = append(s.next, d)
+				}
+				place = uint8(i)
+			}
+		}
+		s.index[c] = place
+	}
+	n.next = s
+	return s
+}
+
+// run returns the state after text, nil if text leads nowhere.
+func (b *builder) run(n *node, text []byte) *node {
+	for _, c := range text {
+		if n = b.stepsOf(n).after(c); n == nil {
+			return nil
+		}
+	}
+	return n
+}
+
+// only returns the one byte that may come next and the state after it. It
+// reports false if there is a choice, or if the answer may end here.
+func (b *builder) only(n *node) (byte, *node, bool) {
+	if n.min == 0 {
+		return 0, nil, false
+	}
+	s := b.stepsOf(n)
+	if len(s.next) != 2 {
+		return 0, nil, false
+	}
+	c, many := 0, 0
+	for i, place := range s.index {
+		if place != 0 {
+			c, many = i, many+1
+		}
+	}
+	return byte(c), s.next[1], many == 1
+}
+
+// shortestStep returns the first byte of the shortest completion of n, of equal
+// ones the one first in the order of bytes, and the state after it. Then the
+// completion chosen there is the rest of the one chosen here.
+func (b *builder) shortestStep(n *node) (byte, *node) {
+	s := b.stepsOf(n)
+	for c, place := range s.index {
+		if d := s.next[place]; d != nil && d.min == n.min-1 {
+			return byte(c), d
+		}
+	}
+	panic("constrain: a state's shortest completion is not one longer than the next one's") // cut and derive disagree
+}
+
+// alphabet marks every byte of every string of n.
+func alphabet(n *node, seen map[*node]bool, bytes *[256]bool) {
+	if seen[n] {
+		return
+	}
+	seen[n] = true
+	switch n.op {
+	case opText:
+		for i := range len(n.text) {
+			bytes[n.text[i]] = true
+		}
+	case opByte:
+		for c := int(n.lo); c <= int(n.hi); c++ {
+			bytes[c] = true
+		}
+	case opSeq:
+		alphabet(n.a, seen, bytes)
+		alphabet(n.b, seen, bytes)
+	case opAlt:
+		for _, x := range n.alts {
+			alphabet(x, seen, bytes)
+		}
+	case opRule:
+		for _, x := range n.rule.parts() {
+			alphabet(x, seen, bytes)
+		}
+	}
+}

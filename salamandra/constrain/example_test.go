@@ -1,0 +1,69 @@
+package constrain_test
+
+import (
+	"fmt"
+
+	"github.com/impulse-salamandra/finetune/salamandra/constrain"
+)
+
+// A decode loop with a model that always prefers the token with the highest id
+// allowed.
+func Example() {
+	schema := `{"type": "object", "additionalProperties": false, "required": ["lang", "year"], "properties": {
+		"lang": {"enum": ["CA", "ES", "EN"]},
+		"year": {"type": ["string", "null"], "pattern": "^[0-9]{4}$"}}}`
+	grammar, err := constrain.Compile([]byte(schema), constrain.DefaultOptions())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	const end = 256 // tokens 0 to 255 are bytes
+	bytesOf := func(id int32) ([]byte, bool) { return []byte{byte(id)}, id < end }
+	vocabulary := constrain.NewVocabulary(end+1, bytesOf, []int32{end})
+	m, err := grammar.Matcher(vocabulary)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	encode := func(text string) []int32 {
+		var ids []int32
+		for _, c := range []byte(text) {
+			ids = append(ids, int32(c))
+		}
+		return ids
+	}
+	var answer []byte
+	chosen := 0
+	for budget := 60; !m.Done(); {
+		next := m.ForcedTokens(budget, encode)
+		if len(next) == 0 {
+			allowed, err := m.Allowed(budget)
+			if err != nil {
+				fmt.Println(err)
+				return
+			}
+			id := int32(end)
+			for !allowed.Has(id) {
+				id--
+			}
+			next = []int32{id}
+			chosen++
+		}
+		for _, id := range next {
+			if err := m.Accept(id); err != nil {
+				fmt.Println(err)
+				return
+			}
+			answer = append(answer, byte(id))
+		}
+		budget -= len(next)
+	}
+	fmt.Println(string(answer))
+	fmt.Println(len(answer), "tokens,", chosen, "chosen")
+	// Output:
+	// {
+	//   "lang": "ES",
+	//   "year": null
+	// }
+	// 34 tokens, 3 chosen
+}

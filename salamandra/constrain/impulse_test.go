@@ -1,0 +1,145 @@
+package constrain
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
+)
+
+func readTestdata(t testing.TB, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile("testdata/" + name)
+	require.NoError(t, err)
+	return data
+}
+
+func mustCompile(t testing.TB, schema string, opts Options) *Grammar {
+	t.Helper()
+	g, err := Compile([]byte(schema), opts)
+	require.NoError(t, err, schema)
+	return g
+}
+
+// tinyVocabulary is that of the reference model's tokenizer: 2,048 tokens, byte
+// fallback, NFC, no splitting of words.
+var tinyVocabulary = sync.OnceValues(func() (*tokenizer.Tokenizer, *Vocabulary) {
+	tok, err := tokenizer.Load("../testdata/reference/models/tiny-gqa")
+	if err != nil {
+		panic(err)
+	}
+	end, _ := tok.TokenID("<|im_end|>")
+	return tok, NewVocabulary(tok.VocabSize(), tok.TokenBytes, []int32{end})
+})
+
+func TestCompileIsFast(t *testing.T) {
+	start := time.Now()
+	mustCompile(t, string(readTestdata(t, "impulse.json")), DefaultOptions())
+	require.Less(t, time.Since(start), 100*time.Millisecond)
+}
+
+// The annotated variant ties one field to another by if and then, which is
+// refused by name; the rest of it compiles.
+func TestImpulseVariant(t *testing.T) {
+	schema := readTestdata(t, "impulse_v1.json")
+	_, err := Compile(schema, DefaultOptions())
+	var all *CompileError
+	require.ErrorAs(t, err, &all)
+	var places []string
+	for _, f := range all.Faults {
+		places = append(places, f.Pointer)
+		require.ErrorIs(t, f, ErrUnsupported)
+	}
+	require.Equal(t, []string{"/allOf", "/allOf/0/if", "/allOf/0/then", "/allOf/0/else"}, places)
+
+	before, _, found := strings.Cut(string(schema), `,
+  "allOf"`)
+	require.True(t, found)
+	mustCompile(t, before+"}", DefaultOptions())
+}
+
+// Where a model writes a canonical answer with the tokenizer's tokens, it
+// writes the same tokens under constraint, and forced tokens are among them.
+func TestSameTokensAsUnconstrained(t *testing.T) {
+	tok, v := tinyVocabulary()
+	encode := func(text string) []int32 { return tok.EncodeText(text, false) }
+	var answers []string
+	require.NoError(t, json.Unmarshal(readTestdata(t, "answers.json"), &answers))
+	g := mustCompile(t, string(readTestdata(t, "impulse.json")), DefaultOptions())
+	total, forced := 0, 0
+	for _, answer := range answers {
+		var parsed struct {
+			Meta struct {
+				OriginalQuery json.RawMessage `json:"original_query"`
+			} `json:"meta"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(answer), &parsed))
+		fixed, err := g.With(map[string]json.RawMessage{"meta.original_query": parsed.Meta.OriginalQuery})
+		require.NoError(t, err)
+		for _, grammar := range []*Grammar{g, fixed} {
+			require.True(t, grammar.Match([]byte(answer)), answer)
+			m, err := grammar.Matcher(v)
+			require.NoError(t, err)
+			want := encode(answer)
+			for len(want) > 0 {
+				run := m.ForcedTokens(Unlimited, encode)
+				require.LessOrEqual(t, len(run), len(want))
+				require.True(t, slices.Equal(want[:len(run)], run), "forced %v, the tokenizer has %v", run, want)
+				if len(run) == 0 {
+					allowed, err := m.Allowed(Unlimited)
+					require.NoError(t, err)
+					require.True(t, allowed.Has(want[0]), "token %d of %q", want[0], answer)
+					run = want[:1]
+				} else {
+					forced += len(run)
+				}
+				for _, id := range run {
+					require.NoError(t, m.Accept(id))
+				}
+				want = want[len(run):]
+				total += len(run)
+			}
+			require.True(t, m.Done())
+		}
+	}
+	t.Logf("%d of %d tokens forced", forced, total)
+	require.Greater(t, forced, total/3)
+}
+
+func TestConstants(t *testing.T) {
+	schema := `{"type":"object","properties":{"a":{"type":"string","maxLength":3},"b":{"type":"array","items":{"type":"object","properties":{"c":{"type":["integer","null"]}}}}}}`
+	rows := []struct {
+		name, path, value, want string
+		err                     error
+		reason                  string
+	}{
+		{name: "optional property", path: "a", value: `"\u003cx"`, want: `{"a": "<x"}`, reason: "a constant is always written, in canonical form"},
+		{name: "items", path: "b[].c", value: `null`, want: `{"a": "", "b": [{"c": null}, {"c": null}]}`, reason: "[] are the items"},
+		{name: "too long", path: "a", value: `"long"`, err: ErrConstant, reason: "the schema allows three characters"},
+		{name: "nowhere", path: "x.y", value: `1`, err: ErrConstant, reason: "no such property"},
+		{name: "not JSON", path: "a", value: `x`, err: ErrConstant, reason: "a constant is JSON"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			constants := map[string]json.RawMessage{row.path: json.RawMessage(row.value)}
+			g, err := Compile([]byte(schema), Options{Constants: constants, MaxStates: 1000})
+			require.True(t, errors.Is(err, row.err), "%v: %s", err, row.reason)
+			if row.err == nil {
+				require.True(t, g.Match([]byte(row.want)), row.reason)
+			}
+		})
+	}
+	g := mustCompile(t, schema, Options{MaxStates: 1000})
+	h, err := g.With(map[string]json.RawMessage{"a": json.RawMessage(`"x"`)})
+	require.NoError(t, err)
+	require.True(t, g.Match([]byte(`{}`)))
+	require.False(t, h.Match([]byte(`{}`)))
+}

@@ -1,0 +1,217 @@
+package constrain
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"unicode/utf8"
+)
+
+// Unlimited is the budget of an answer of any length.
+const Unlimited = math.MaxInt
+
+// Matcher follows one answer from token to token. It is not for several
+// goroutines at once; different matchers are, also of the same grammar.
+type Matcher struct {
+	c     *cache
+	at    *node
+	ended bool
+	mask  Mask
+}
+
+// Matcher returns a matcher at the beginning of an answer. It fails with
+// ErrVocabulary if a byte that some answer needs is no token by itself, as it is
+// in vocabularies with byte fallback and in byte-level ones: only with those
+// can every answer be completed. What is cached for a vocabulary is kept as long
+// as the grammar, so make the vocabulary once.
+func (g *Grammar) Matcher(v *Vocabulary) (*Matcher, error) {
+	if err := v.check(&g.needed); err != nil {
+		return nil, err
+	}
+	g.b.mu.Lock()
+	defer g.b.mu.Unlock()
+	if g.b.caches[v] == nil {
+		g.b.caches[v] = newCache(g.b, v)
+	}
+	return &Matcher{c: g.b.caches[v], at: g.start, mask: make(Mask, v.words())}, nil
+}
+
+// Match reports whether text is an answer of the grammar.
+func (g *Grammar) Match(text []byte) bool {
+	g.b.mu.Lock()
+	defer g.b.mu.Unlock()
+	end := g.b.run(g.start, text)
+	return end != nil && end.min == 0
+}
+
+func (m *Matcher) lock() func() {
+	m.c.b.mu.Lock()
+	return m.c.b.mu.Unlock
+}
+
+// Shortest returns a number of tokens that suffices to complete the answer, the
+// end token not counted: as many as spell the shortest text that completes it.
+// There may be a longer text of fewer tokens.
+func (m *Matcher) Shortest() int {
+	defer m.lock()()
+	return m.c.cost(m.at)
+}
+
+// Allowed returns the tokens that may come next so that the answer can still be
+// completed with at most budget tokens, this one counted and the end token not.
+// It is never empty before the answer has ended. It is valid until the next
+// call. It fails with ErrBudget if budget is below [Matcher.Shortest], which
+// cannot happen where every token was allowed by the call before with a budget
+// that was greater by one.
+func (m *Matcher) Allowed(budget int) (Mask, error) {
+	defer m.lock()()
+	if m.ended {
+		clear(m.mask)
+		return m.mask, nil
+	}
+	if m.at.min > budget {
+		if n := m.c.cost(m.at); n > budget {
+			return nil, fmt.Errorf("constrain: %w: %d tokens, the shortest completion has %d", ErrBudget, budget, n)
+		}
+	}
+	m.c.fill(m.mask, m.at, budget)
+	return m.mask, nil
+}
+
+// Accept goes on with a token. It fails with ErrToken, and changes nothing, if
+// the token does not continue the answer.
+func (m *Matcher) Accept(id int32) error {
+	defer m.lock()()
+	if m.ended {
+		return fmt.Errorf("constrain: %w: %d after the end of the answer", ErrToken, id)
+	}
+	if slices.Contains(m.c.v.end, id) {
+		if m.at.min != 0 {
+			return fmt.Errorf("constrain: %w: end token %d before the answer is complete", ErrToken, id)
+		}
+		m.ended = true
+		return nil
+	}
+	next := m.after(m.at, id)
+	if next == nil {
+		return fmt.Errorf("constrain: %w: %d", ErrToken, id)
+	}
+	m.at = next
+	return nil
+}
+
+// after returns the state after a token, nil if it is not allowed.
+func (m *Matcher) after(n *node, id int32) *node {
+	if id < 0 || int(id) >= m.c.v.size || m.c.v.text[id] == nil {
+		return nil
+	}
+	return m.c.b.run(n, m.c.v.text[id])
+}
+
+// Complete reports whether the answer may end here. A number may both end and
+// go on.
+func (m *Matcher) Complete() bool { return m.at.min == 0 }
+
+// Done reports whether the answer is complete and nothing but an end token may
+// follow, or has followed.
+func (m *Matcher) Done() bool { return m.ended || m.at.op == opEmpty }
+
+// Forced returns the bytes that every completion of the answer begins with: the
+// rest of a key, of punctuation, of a constant. It is empty where the next
+// byte is free.
+func (m *Matcher) Forced() []byte {
+	defer m.lock()()
+	text, _ := m.forced()
+	return text
+}
+
+func (m *Matcher) forced() ([]byte, *node) {
+	var text []byte
+	n := m.at
+	for !m.ended {
+		c, next, ok := m.c.b.only(n)
+		if !ok {
+			break
+		}
+		text, n = append(text, c), next
+	}
+	return text, n
+}
+
+// ForcedTokens returns the tokens that the tokenizer puts next whatever comes
+// after, so that they can go through the model together, without a choice. The
+// caller gives them to [Matcher.Accept] one by one. Budget is as in
+// [Matcher.Allowed]; tokens that would not leave enough of it are left out.
+// Encode returns the tokens of a text that does not begin a sequence and whose
+// special tokens are text.
+//
+// The rule: let F be the forced bytes. In the tokens of the whole answer,
+// either a token ends where F does, or one reaches over that end; it then begins
+// at a place e of F such that the vocabulary has a token F[e:]+x for some x
+// that the grammar allows after F. A merge of byte pairs never crosses the end
+// of a token of the result, so the tokens before e are those of F[:e] alone.
+// The forced tokens are what the tokens of F and of all such F[:e] have in
+// common at their beginning. Hence, if the tokens so far are the tokenizer's
+// for some answer, so are these: where a model, left alone, would write that
+// answer with the tokenizer's tokens, its answer does not change. This holds
+// for BPE without look-ahead in the splitting of words; where the tokens of F
+// do not spell F, as with a tokenizer that adds a space, none are returned.
+func (m *Matcher) ForcedTokens(budget int, encode func(text string) []int32) []int32 {
+	defer m.lock()()
+	text, free := m.forced()
+	if len(text) == 0 {
+		return nil
+	}
+	tokens := encode(string(text[:wholeRunes(text)]))
+	for e := max(0, len(text)-m.c.v.longest); e < len(text) && len(tokens) > 0; e++ {
+		if !m.c.reachesOver(text[e:], free) {
+			continue
+		}
+		other := encode(string(text[:wholeRunes(text[:e])]))
+		same := 0
+		for same < min(len(tokens), len(other)) && tokens[same] == other[same] {
+			same++
+		}
+		tokens = tokens[:same]
+	}
+	n := m.at
+	for i, id := range tokens {
+		if n = m.after(n, id); n == nil {
+			return nil // not the tokens of this text
+		}
+		if n.min > budget-i-1 && m.c.cost(n) > budget-i-1 {
+			return tokens[:i]
+		}
+	}
+	return tokens
+}
+
+// wholeRunes returns the length of text without a character cut off at its end.
+func wholeRunes(text []byte) int {
+	for i := len(text) - 1; i >= max(0, len(text)-utf8.UTFMax); i-- {
+		if utf8.RuneStart(text[i]) {
+			if !utf8.FullRune(text[i:]) {
+				return i
+			}
+			break
+		}
+	}
+	return len(text)
+}
+
+// reachesOver tells whether a token begins with text and goes on with bytes
+// that n allows.
+func (c *cache) reachesOver(text []byte, n *node) bool {
+	place := int32(-1)
+	for _, letter := range text {
+		if place = c.v.child(place, letter); place < 0 {
+			return false
+		}
+	}
+	found := false
+	c.walk(n, place+1, c.v.after[place], func(i int32, _, after *node) bool {
+		found = found || len(c.v.endingAt(i)) > 0
+		return !found && after.op != opEmpty
+	})
+	return found
+}

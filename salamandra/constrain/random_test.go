@@ -1,0 +1,194 @@
+package constrain
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+)
+
+// oracle validates answers with a library that shares no code with this one.
+func oracle(t testing.TB, schema string) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
+	require.NoError(t, err)
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	require.NoError(t, c.AddResource("schema.json", doc))
+	s, err := c.Compile("schema.json")
+	require.NoError(t, err, schema)
+	return s
+}
+
+// requireValid checks an answer with encoding/json and the oracle.
+func requireValid(t testing.TB, s *jsonschema.Schema, schema string, answer []byte) {
+	t.Helper()
+	var x any
+	require.NoError(t, json.Unmarshal(answer, &x), "%s\n%s", schema, answer)
+	y, err := jsonschema.UnmarshalJSON(bytes.NewReader(answer))
+	require.NoError(t, err)
+	require.NoError(t, s.Validate(y), "%s\n%s", schema, answer)
+}
+
+// schemaWriter makes random schemas that can be satisfied.
+type schemaWriter struct{ *rand.Rand }
+
+func (w schemaWriter) pick(list ...string) string { return list[w.IntN(len(list))] }
+
+func (w schemaWriter) schema(depth int) string {
+	kind := w.IntN(12)
+	if depth == 0 {
+		kind = w.IntN(7)
+	}
+	switch kind {
+	case 0:
+		return w.pick(`{"type":"null"}`, `{"type":"boolean"}`, `{"type":["boolean","null"]}`, `{"const":null}`)
+	case 1:
+		lo := w.IntN(4000) - 2000
+		return fmt.Sprintf(`{"type":%s,"minimum":%d,"exclusiveMaximum":%d}`, w.pick(`"integer"`, `["integer","null"]`), lo, lo+1+w.IntN(3000))
+	case 2:
+		lo := float64(w.IntN(400)-200) / 8
+		return fmt.Sprintf(`{"type":"number","%s":%v,"%s":%v}`, w.pick("minimum", "exclusiveMinimum"), lo, w.pick("maximum", "exclusiveMaximum"), lo+float64(1+w.IntN(90))/16)
+	case 3:
+		return w.pick(`{"type":"integer"}`, `{"type":"number"}`, `{"type":"number","minimum":0}`, `{"type":"integer","maximum":-5}`)
+	case 4:
+		return fmt.Sprintf(`{"enum":[%s]}`, w.pick(`"a","ab","abc"`, `null,"é\n",1.5,-0.25`, `{"x":[1,{}]},[],{"x":[1,{"y":"\""}]}`, `"\u0001\"\\",true`))
+	case 5:
+		lo := w.IntN(6)
+		return fmt.Sprintf(`{"type":["string","null"],"minLength":%d,"maxLength":%d}`, lo, lo+w.IntN(30))
+	case 6:
+		return w.pick(`{"type":"string"}`, `{"type":"string","minLength":1}`, `{"type":"string","format":"date"}`,
+			`{"type":"string","pattern":"^[a-zç]{2,4}(-[0-9]+)?$"}`, `{"type":"string","pattern":"[aeiou].\"","maxLength":12}`,
+			`{"type":"string","pattern":"\\bfoo\\b|^\\s*$"}`, `{"type":"string","pattern":"^[^\\x00-\\x7f]*$","minLength":2}`)
+	case 7:
+		lo := w.IntN(3)
+		return fmt.Sprintf(`{"type":"array","items":%s,"minItems":%d,"maxItems":%d}`, w.schema(depth-1), lo, lo+w.IntN(4))
+	case 8:
+		return fmt.Sprintf(`{"type":"array","prefixItems":[%s,%s],"items":%s}`, w.schema(depth-1), w.schema(depth-1), w.pick("false", w.schema(depth-1)))
+	case 9:
+		return fmt.Sprintf(`{"anyOf":[%s,%s]}`, w.schema(depth-1), w.schema(depth-1))
+	}
+	var properties, required []string
+	for i := range 1 + w.IntN(4) {
+		name := fmt.Sprintf("%q", w.pick("k", "key", "a b", "ñ")+fmt.Sprint(i))
+		properties = append(properties, name+":"+w.schema(depth-1))
+		if w.IntN(2) == 0 {
+			required = append(required, name)
+		}
+	}
+	return fmt.Sprintf(`{"type":"object","properties":{%s},"required":[%s]%s}`, strings.Join(properties, ","), strings.Join(required, ","), w.pick("", `,"additionalProperties":false`))
+}
+
+// wordyVocabulary has all bytes, an end token 256, and tokens that cross the
+// borders of strings, characters and escapes.
+func wordyVocabulary() *Vocabulary {
+	texts := [][]byte{}
+	for c := range 256 {
+		texts = append(texts, []byte{byte(c)})
+	}
+	texts = append(texts, nil)
+	for _, s := range []string{
+		`": "`, `",`, `"`, `", "`, "\",\n  \"", `{"`, `{}`, `[]`, "[\n", "  ", "    ", `null`, `nul`, `true`, `": `, `": null`, `"key1": `, `\"`, `\u00`,
+		`00`, `12`, `123`, `-1`, `.5`, `e+`, `0.`, `é`, "\xc3", "\xa9\"", "é\xe2\x82", `€`, "\xf0\x9f", "\x98\x80", "\xed\xa0", `abc`, `ab`, `foo`, `foo "`, ` foo`,
+		`the the the the the the the`, `\n`, `\\`, `\\\"`, `a"`, `b", `, "]\n", "}\n}", "}", `2024-02-29"`, `-02-`, `aeiou`, `ççççç`, "\n", "x", "日本語日本語",
+	} {
+		texts = append(texts, []byte(s))
+	}
+	return NewVocabulary(len(texts), func(id int32) ([]byte, bool) { return texts[id], id != 256 }, []int32{256})
+}
+
+// ids returns the tokens of a mask.
+func ids(m Mask) []int32 {
+	var list []int32
+	for id := range int32(64 * len(m)) {
+		if m.Has(id) {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// decode writes an answer with choose, and fails where the answer cannot end
+// within the budget.
+func decode(t testing.TB, g *Grammar, v *Vocabulary, budget int, choose func(m *Matcher, allowed []int32) int32) []byte {
+	t.Helper()
+	m, err := g.Matcher(v)
+	require.NoError(t, err)
+	budget = max(budget, m.Shortest())
+	var text []byte
+	for ; !m.Done(); budget-- {
+		mask, err := m.Allowed(budget)
+		require.NoError(t, err)
+		allowed := ids(mask)
+		require.NotEmpty(t, allowed, "dead end after %q", text)
+		id := choose(m, allowed)
+		require.NoError(t, m.Accept(id), "allowed but not accepted after %q", text)
+		text = append(text, v.text[id]...)
+		require.True(t, m.ended || budget > 0, "out of budget after %q", text)
+	}
+	return text
+}
+
+// worst takes the token after which the shortest completion is longest, of
+// equal ones the longest: it opens all it can and closes nothing.
+func worst(m *Matcher, allowed []int32) int32 {
+	return slices.MaxFunc(allowed, func(x, y int32) int {
+		return weight(m, x) - weight(m, y)
+	})
+}
+
+func weight(m *Matcher, id int32) int {
+	if slices.Contains(m.c.v.end, id) {
+		return -1
+	}
+	return m.after(m.at, id).min<<8 + len(m.c.v.text[id])
+}
+
+func TestRandomSchemas(t *testing.T) {
+	const seed = 20240607
+	t.Logf("seed %d", seed)
+	w := schemaWriter{rand.New(rand.NewPCG(seed, 1))}
+	v := wordyVocabulary()
+	for range 1000 {
+		schema := w.schema(3)
+		g, err := Compile([]byte(schema), Options{Indent: w.IntN(3), MaxStates: w.pickInt(100_000, 3000)})
+		require.NoError(t, err, schema)
+		s := oracle(t, schema)
+		anyToken := func(_ *Matcher, allowed []int32) int32 { return allowed[w.IntN(len(allowed))] }
+		for _, budget := range []int{0, 40, 150} {
+			requireValid(t, s, schema, decode(t, g, v, budget, anyToken))
+		}
+		requireValid(t, s, schema, decode(t, g, v, 60, worst))
+	}
+}
+
+func (w schemaWriter) pickInt(list ...int) int { return list[w.IntN(len(list))] }
+
+// The masks, which are shared between states and made of groups, hold exactly
+// the tokens that keep within the grammar and the budget.
+func TestMasksAreExact(t *testing.T) {
+	w := schemaWriter{rand.New(rand.NewPCG(7, 7))}
+	v := wordyVocabulary()
+	for range 150 {
+		schema := w.schema(2)
+		g := mustCompile(t, schema, DefaultOptions())
+		decode(t, g, v, 60, func(m *Matcher, allowed []int32) int32 {
+			for _, budget := range []int{m.Shortest(), m.Shortest() + 3, Unlimited} {
+				mask, err := m.Allowed(budget)
+				require.NoError(t, err)
+				for id := range int32(v.size) {
+					next := m.after(m.at, id)
+					want := next != nil && m.c.cost(next) < budget || id == 256 && m.Complete()
+					require.Equal(t, want, mask.Has(id), "token %d %q, budget %d of %s", id, v.text[id], budget, schema)
+				}
+			}
+			return allowed[w.IntN(len(allowed))]
+		})
+	}
+}

@@ -1,0 +1,212 @@
+package constrain
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"strings"
+	"unicode/utf8"
+)
+
+// value is a JSON value with its members in the order of the text.
+type value struct {
+	kind    string // as the keyword type names it: null, boolean, number, string, array, object
+	text    string // of a string, decoded; of a number or a boolean, as written
+	items   []*value
+	members []member
+}
+
+type member struct {
+	name  string
+	value *value
+}
+
+func (v *value) get(name string) *value {
+	for _, m := range v.members {
+		if m.name == name {
+			return m.value
+		}
+	}
+	return nil
+}
+
+// maxDepth is how deep a JSON text may be nested.
+const maxDepth = 200
+
+// parseValue reads one JSON value.
+func parseValue(data []byte) (*value, error) {
+	if !utf8.Valid(data) {
+		return nil, errors.New("not UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	v, err := readValue(d, 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("more text after the JSON value")
+	}
+	return v, nil
+}
+
+func readValue(d *json.Decoder, depth int) (*value, error) {
+	if depth > maxDepth {
+		return nil, fmt.Errorf("nested more than %d deep", maxDepth)
+	}
+	t, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch t := t.(type) {
+	case nil:
+		return &value{kind: "null", text: "null"}, nil
+	case bool:
+		return &value{kind: "boolean", text: fmt.Sprint(t)}, nil
+	case json.Number:
+		return &value{kind: "number", text: t.String()}, nil
+	case string:
+		return &value{kind: "string", text: t}, nil
+	}
+	v := &value{kind: "array"}
+	if t == json.Delim('{') {
+		v.kind = "object"
+	}
+	for d.More() {
+		var name string
+		if v.kind == "object" {
+			t, err := d.Token()
+			if err != nil {
+				return nil, err
+			}
+			name = t.(string) // the decoder lets no other token pass as a key
+			if v.get(name) != nil {
+				return nil, fmt.Errorf("the key %q comes twice in one object", name)
+			}
+		}
+		x, err := readValue(d, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		if v.kind == "object" {
+			v.members = append(v.members, member{name, x})
+		} else {
+			v.items = append(v.items, x)
+		}
+	}
+	_, err = d.Token()
+	return v, err
+}
+
+// equal tells whether two values are the same to JSON Schema: numbers by
+// their value, objects in any order.
+func (v *value) equal(w *value) bool {
+	if v.kind != w.kind || len(v.items) != len(w.items) || len(v.members) != len(w.members) {
+		return false
+	}
+	if v.kind == "number" {
+		x, okX := v.number()
+		y, okY := w.number()
+		return okX && okY && x.Cmp(y) == 0 || v.text == w.text
+	}
+	for i, x := range v.items {
+		if !x.equal(w.items[i]) {
+			return false
+		}
+	}
+	for _, m := range v.members {
+		if x := w.get(m.name); x == nil || !m.value.equal(x) {
+			return false
+		}
+	}
+	return v.text == w.text
+}
+
+// number returns the value of a number. It reports false if it is written with
+// more than 100 digits or an exponent beyond 100.
+func (v *value) number() (*big.Rat, bool) {
+	if v.kind != "number" || len(v.text) > 100 {
+		return nil, false
+	}
+	if i := strings.IndexAny(v.text, "eE"); i >= 0 {
+		e, ok := new(big.Int).SetString(strings.TrimPrefix(v.text[i+1:], "+"), 10)
+		if !ok || e.CmpAbs(big.NewInt(100)) > 0 {
+			return nil, false
+		}
+	}
+	return new(big.Rat).SetString(v.text)
+}
+
+// layout is where an answer's line breaks are, as json.dumps of Python puts
+// them.
+type layout struct{ indent int }
+
+// lineBreak returns what comes before an item at a depth, first or not.
+func (l layout) lineBreak(depth int) string {
+	if l.indent == 0 {
+		return ""
+	}
+	return "\n" + strings.Repeat(" ", l.indent*depth)
+}
+
+// comma returns what separates two items at a depth.
+func (l layout) comma(depth int) string {
+	if l.indent == 0 {
+		return ", "
+	}
+	return "," + l.lineBreak(depth)
+}
+
+// append writes a value whose container's depth is given.
+func (l layout) append(dst []byte, v *value, depth int) []byte {
+	switch v.kind {
+	case "string":
+		return appendString(dst, v.text)
+	case "array":
+		dst = append(dst, '[')
+		for i, x := range v.items {
+			dst = append(dst, l.before(i, depth+1)...)
+			dst = l.append(dst, x, depth+1)
+		}
+		if len(v.items) > 0 {
+			dst = append(dst, l.lineBreak(depth)...)
+		}
+		return append(dst, ']')
+	case "object":
+		dst = append(dst, '{')
+		for i, m := range v.members {
+			dst = append(dst, l.before(i, depth+1)...)
+			dst = append(appendString(dst, m.name), ": "...)
+			dst = l.append(dst, m.value, depth+1)
+		}
+		if len(v.members) > 0 {
+			dst = append(dst, l.lineBreak(depth)...)
+		}
+		return append(dst, '}')
+	}
+	return append(dst, v.text...)
+}
+
+// before returns what comes before item i at a depth.
+func (l layout) before(i, depth int) string {
+	if i == 0 {
+		return l.lineBreak(depth)
+	}
+	return l.comma(depth)
+}
+
+// appendString writes a string in canonical form.
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for _, r := range s {
+		if text := escape(r); text != "" {
+			dst = append(dst, text...)
+		} else {
+			dst = utf8.AppendRune(dst, r)
+		}
+	}
+	return append(dst, '"')
+}
