@@ -1,0 +1,153 @@
+package templatecheck
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Names under which a watched template calls the watcher.
+const (
+	prefix    = "__watch_"
+	turnName  = prefix + "turn"
+	callName  = prefix + "call"
+	storeName = prefix + "store"
+	writeName = prefix + "write"
+)
+
+var (
+	statement = regexp.MustCompile(`^\s*(\w+)(?:\s+([\w.]+)\s*=[^=])?`)
+	endRaw    = regexp.MustCompile(`\{%-?\s*endraw\s*-?%\}`)
+	bigNumber = regexp.MustCompile(`\b\d[\d_]{4}|\b\d[eExX]`)
+)
+
+// watch puts calls of the watcher into a template: at the start of the bodies
+// of for and macro, after a set, and around what is written. The calls write
+// nothing and repeat the marks that strip white space, so the template writes
+// what it wrote before.
+func watch(source string) (string, error) {
+	if strings.Contains(source, prefix) {
+		return "", fmt.Errorf("the template uses the name %s", prefix)
+	}
+	var b strings.Builder
+	for rest := source; ; {
+		at := strings.IndexByte(rest, '{')
+		if at < 0 || at+1 == len(rest) {
+			b.WriteString(rest)
+			return b.String(), nil
+		}
+		closer, ok := map[byte]string{'{': "}}", '%': "%}", '#': "#}"}[rest[at+1]]
+		if !ok {
+			b.WriteString(rest[:at+1])
+			rest = rest[at+1:]
+			continue
+		}
+		b.WriteString(rest[:at])
+		end := tagEnd(rest[at+2:], closer)
+		if end < 0 {
+			return "", fmt.Errorf("the tag %q is not closed", shorten(rest[at:]))
+		}
+		tag := rest[at : at+2+end]
+		rest = rest[at+2+end:]
+		if closer == "#}" {
+			b.WriteString(tag)
+			continue
+		}
+		if err := checkTag(tag); err != nil {
+			return "", err
+		}
+		b.WriteString(watchTag(tag))
+		if keyword(tag) == "raw" {
+			if raw := endRaw.FindStringIndex(rest); raw != nil {
+				b.WriteString(rest[:raw[1]])
+				rest = rest[raw[1]:]
+			}
+		}
+	}
+}
+
+// tagEnd returns the length of a tag's text with its closer, or -1. Closers in
+// quotes do not count, except in comments.
+func tagEnd(text, closer string) int {
+	var quote byte
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quote != 0 && c == '\\':
+			i++
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote != 0:
+		case closer != "#}" && (c == '\'' || c == '"'):
+			quote = c
+		case strings.HasPrefix(text[i:], closer):
+			return i + len(closer)
+		}
+	}
+	return -1
+}
+
+func keyword(tag string) string {
+	if tag[1] != '%' {
+		return ""
+	}
+	if m := statement.FindStringSubmatch(strings.TrimPrefix(tag[2:], "-")); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// unsure matches what the library reads but does not follow: marks that keep
+// white space, and filter blocks with more than a name.
+var unsure = regexp.MustCompile(`^\{%\+|\+%\}$|^\{%-?\s*filter\s+\w+\s*[|(]`)
+
+// checkTag refuses what could take all memory in one expression, and what the
+// library gets wrong.
+func checkTag(tag string) error {
+	if unsure.MatchString(tag) {
+		return fmt.Errorf("the tag %q is not supported", shorten(tag))
+	}
+	if strings.Trim(tag[2:len(tag)-2], "-\n\t ") == "" {
+		return fmt.Errorf("the tag %q is empty", tag)
+	}
+	code := quoted.ReplaceAllString(tag, "''")
+	if strings.Contains(code, "*") {
+		return errors.New("it multiplies, which is not tried")
+	}
+	if n := bigNumber.FindString(code); n != "" {
+		return fmt.Errorf("it has a number as large as %s…, which is not tried", n)
+	}
+	return nil
+}
+
+var quoted = regexp.MustCompile(`(?s)'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"`)
+
+// watchTag returns the tag with its call of the watcher.
+func watchTag(tag string) string {
+	open, close := tag[:2], tag[len(tag)-2:]
+	text := tag[2 : len(tag)-2]
+	if strings.HasPrefix(text, "-") {
+		open, text = open+"-", text[1:]
+	}
+	if strings.HasSuffix(text, "-") {
+		close, text = "-"+close, text[:len(text)-1]
+	}
+	if tag[1] == '{' {
+		return open + " " + writeName + "((" + text + ")) " + close
+	}
+	m := statement.FindStringSubmatch(text)
+	call := func(f, arg string) string {
+		return tag + "{% set " + prefix + " = " + f + "(" + arg + ") " + close
+	}
+	switch {
+	case m == nil:
+		return tag
+	case m[1] == "for":
+		return call(turnName, "")
+	case m[1] == "macro":
+		return call(callName, "")
+	case m[1] == "set" && m[2] != "":
+		return call(storeName, m[2])
+	}
+	return tag
+}
