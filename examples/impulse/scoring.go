@@ -8,37 +8,11 @@ import (
 	"github.com/impulse-salamandra/finetune/evalx"
 )
 
-// impulseTask scores parsed queries against annotations: every part of the
-// answer but its free text (query_rewrite, the notes and the repeated query).
-// Names and topics count without regard to case and white space,
-// organisations in any order.
+// impulseTask scores parsed queries against annotations by the standard rules,
+// without equivalence sets.
 func impulseTask(schema []byte, variant impulse.Variant) (evalx.Task, error) {
-	compiled, err := evalx.CompileSchema("answer schema", schema)
-	if err != nil {
-		return evalx.Task{}, err
-	}
-	text := evalx.Folded(evalx.Fold)
-	organisation := evalx.Object(
-		evalx.Field{Path: "type"}, evalx.Field{Path: "name", Compare: text},
-		evalx.Field{Path: "location", Compare: text}, evalx.Field{Path: "location_level"})
-	fields := []evalx.Field{
-		{Path: "doc_type"},
-		{Path: "filters.programme", Compare: text},
-		{Path: "filters.funding_level"},
-		{Path: "filters.year"},
-		{Path: "filters.location", Compare: text},
-		{Path: "filters.location_level"},
-		{Path: "organisations", Compare: evalx.Assignment(organisation)},
-		{Path: "semantic_query", Compare: text},
-		{Path: "meta.lang"},
-	}
-	if variant == impulse.V1 {
-		fields = append(fields, evalx.Field{Path: "metric"}, evalx.Field{Path: "metric_params"})
-	}
-	return evalx.Task{
-		Name: "impulse", Schema: compiled, Fields: fields,
-		Groups: []evalx.Group{evalx.GroupBy("language", "meta.lang"), {Name: "type", Of: queryType}},
-	}, nil
+	r, err := newRules(standardRules, "", schema, variant)
+	return r.Task, err
 }
 
 // queryType names what a query restricts: its one kind of restriction, "mixed"
