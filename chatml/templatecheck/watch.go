@@ -18,7 +18,6 @@ const (
 
 var (
 	statement = regexp.MustCompile(`^\s*(\w+)(?:\s+([\w.]+)\s*=[^=])?`)
-	endRaw    = regexp.MustCompile(`\{%-?\s*endraw\s*-?%\}`)
 	bigNumber = regexp.MustCompile(`\b\d[\d_]{4}|\b\d[eExX]`)
 )
 
@@ -58,12 +57,6 @@ func watch(source string) (string, error) {
 			return "", err
 		}
 		b.WriteString(watchTag(tag))
-		if keyword(tag) == "raw" {
-			if raw := endRaw.FindStringIndex(rest); raw != nil {
-				b.WriteString(rest[:raw[1]])
-				rest = rest[raw[1]:]
-			}
-		}
 	}
 }
 
@@ -87,19 +80,10 @@ func tagEnd(text, closer string) int {
 	return -1
 }
 
-func keyword(tag string) string {
-	if tag[1] != '%' {
-		return ""
-	}
-	if m := statement.FindStringSubmatch(strings.TrimPrefix(tag[2:], "-")); m != nil {
-		return m[1]
-	}
-	return ""
-}
-
 // unsure matches what the library reads but does not follow: marks that keep
-// white space, and filter blocks with more than a name.
-var unsure = regexp.MustCompile(`^\{%\+|\+%\}$|^\{%-?\s*filter\s+\w+\s*[|(]`)
+// white space, and filter blocks with more than a name. Raw blocks are here
+// because the watcher would be text in them.
+var unsure = regexp.MustCompile(`^\{%\+|\+%\}$|^\{%-?\s*filter\s+\w+\s*[|(]|^\{%-?\s*raw\b`)
 
 // checkTag refuses what could take all memory in one expression, and what the
 // library gets wrong.
