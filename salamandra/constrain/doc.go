@@ -14,7 +14,8 @@
 // and ensure_ascii=False: members in the order of properties, "[]" and "{}"
 // for empty values, strings with the escapes \" \\ \n \r \t \b \f, \u00xx in
 // lower case for other control characters, and all else as raw UTF-8. White
-// space is never free, so no answer is lost in it.
+// space is never free, so no answer is lost in it. Only numbers that are not
+// integers can be written in several ways.
 //
 // # Keywords
 //
@@ -30,8 +31,8 @@
 //     Go's regexp package, matched anywhere unless anchored; format date.
 //   - minimum, maximum, exclusiveMinimum, exclusiveMaximum. Where a limit does
 //     not say otherwise, integers and integer parts have up to 18 digits, and
-//     fractions up to 17. Only a number without a limit may have an exponent,
-//     of two digits.
+//     fractions up to 17, without zeros at the end but for ".0". Only a number
+//     without a limit may have an exponent, of two digits.
 //   - anyOf; oneOf where it is certain that no two schemas hold for one value:
 //     they differ in type, in const or enum, or in these of a property that both
 //     require; allOf of one schema; $ref to a place in the same schema, not

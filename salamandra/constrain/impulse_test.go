@@ -22,6 +22,23 @@ func readTestdata(t testing.TB, name string) []byte {
 	return data
 }
 
+func readJSON(t testing.TB, name string, to any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal(readTestdata(t, name), to))
+}
+
+// queryOf returns the part of an answer that is known from the request.
+func queryOf(t testing.TB, answer string) map[string]json.RawMessage {
+	t.Helper()
+	var parsed struct {
+		Meta struct {
+			OriginalQuery json.RawMessage `json:"original_query"`
+		} `json:"meta"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(answer), &parsed))
+	return map[string]json.RawMessage{"meta.original_query": parsed.Meta.OriginalQuery}
+}
+
 func mustCompile(t testing.TB, schema string, opts Options) *Grammar {
 	t.Helper()
 	g, err := Compile([]byte(schema), opts)
@@ -72,17 +89,11 @@ func TestSameTokensAsUnconstrained(t *testing.T) {
 	tok, v := tinyVocabulary()
 	encode := func(text string) []int32 { return tok.EncodeText(text, false) }
 	var answers []string
-	require.NoError(t, json.Unmarshal(readTestdata(t, "answers.json"), &answers))
+	readJSON(t, "answers.json", &answers)
 	g := mustCompile(t, string(readTestdata(t, "impulse.json")), DefaultOptions())
 	total, forced := 0, 0
 	for _, answer := range answers {
-		var parsed struct {
-			Meta struct {
-				OriginalQuery json.RawMessage `json:"original_query"`
-			} `json:"meta"`
-		}
-		require.NoError(t, json.Unmarshal([]byte(answer), &parsed))
-		fixed, err := g.With(map[string]json.RawMessage{"meta.original_query": parsed.Meta.OriginalQuery})
+		fixed, err := g.With(queryOf(t, answer))
 		require.NoError(t, err)
 		for _, grammar := range []*Grammar{g, fixed} {
 			require.True(t, grammar.Match([]byte(answer)), answer)

@@ -28,15 +28,6 @@ func (b *builder) digits(n int) *node {
 	return b.seq(list...)
 }
 
-// upTo returns at most n decimal digits.
-func (b *builder) upTo(n int) *node {
-	d := b.empty
-	for range n {
-		d = b.alt(b.empty, b.pair(b.byteIn('0', '9'), d))
-	}
-	return d
-}
-
 // integers returns the integers from lo to hi; a nil end is that of maxDigits digits.
 func (b *builder) integers(lo, hi *big.Int) *node {
 	most := new(big.Int).Sub(power10(maxDigits), big.NewInt(1))
@@ -147,58 +138,63 @@ func (b *builder) magnitudes(lo, hi limit) *node {
 	}
 	loInt, loFraction, _ := strings.Cut(lo.v.FloatString(fractionDigits), ".")
 	hiInt, hiFraction, _ := strings.Cut(hi.v.FloatString(fractionDigits), ".")
-	f := fraction{b: b, lo: loFraction, hi: hiFraction, loOpen: lo.open, hiOpen: hi.open}
+	f := fraction{b, loFraction, hiFraction, lo.open, hi.open, map[fractionAt]*node{}}
 	if loInt == hiInt {
-		return b.pair(b.literal(loInt), f.after(0, true, true))
+		return b.pair(b.literal(loInt), f.after(fractionAt{0, true, true, false}))
 	}
 	x, _ := new(big.Int).SetString(loInt, 10)
 	y, _ := new(big.Int).SetString(hiInt, 10)
 	one := big.NewInt(1)
 	return b.alt(
-		b.pair(b.literal(loInt), f.after(0, true, false)),
-		b.pair(b.naturals(new(big.Int).Add(x, one), new(big.Int).Sub(y, one)), f.after(0, false, false)),
-		b.pair(b.literal(hiInt), f.after(0, false, true)),
+		b.pair(b.literal(loInt), f.after(fractionAt{0, true, false, false})),
+		b.pair(b.naturals(new(big.Int).Add(x, one), new(big.Int).Sub(y, one)), f.after(fractionAt{0, false, false, false})),
+		b.pair(b.literal(hiInt), f.after(fractionAt{0, false, true, false})),
 	)
 }
 
-// fraction is what may follow an integer part between limits.
+// fraction is what may follow an integer part between limits: nothing, or a
+// point and digits of which the last is no zero, or ".0".
 type fraction struct {
 	b              *builder
 	lo, hi         string // fractionDigits digits each
 	loOpen, hiOpen bool
+	known          map[fractionAt]*node
 }
 
-// after returns the rest of a number after i digits of its fraction. atLo and
-// atHi say that all before equals that limit.
-func (f fraction) after(i int, atLo, atHi bool) *node {
-	b := f.b
-	list := []*node{f.end(i, atLo, atHi)}
-	if i == fractionDigits {
-		return list[0]
+// fractionAt is a place in a fraction: after i digits, all before equal to
+// those of a limit or not, the last one a zero that cannot be the last.
+type fractionAt struct {
+	i          int
+	atLo, atHi bool
+	zero       bool
+}
+
+// after returns the rest of a number from a place in its fraction.
+func (f fraction) after(at fractionAt) *node {
+	if n := f.known[at]; n != nil {
+		return n
 	}
-	if !atLo && !atHi {
-		list = append(list, b.pair(b.byteIn('0', '9'), b.upTo(fractionDigits-i-1)))
-	} else {
-		for d := byte('0'); d <= '9'; d++ {
-			if atLo && d < f.lo[i] || atHi && d > f.hi[i] {
-				continue
-			}
-			rest := f.after(i+1, atLo && d == f.lo[i], atHi && d == f.hi[i])
-			list = append(list, b.pair(b.byteIn(d, d), rest))
+	b, end := f.b, f.end(at)
+	digits := b.fail
+	for d := byte('0'); at.i < fractionDigits && d <= '9'; d++ {
+		if at.atLo && d < f.lo[at.i] || at.atHi && d > f.hi[at.i] {
+			continue
 		}
+		next := fractionAt{at.i + 1, at.atLo && d == f.lo[at.i], at.atHi && d == f.hi[at.i], d == '0' && at.i > 0}
+		digits = b.alt(digits, b.pair(b.byteIn(d, d), f.after(next)))
 	}
-	if i == 0 { // the point goes before the first digit
-		return b.alt(list[0], b.pair(b.literal("."), b.alt(list[1:]...)))
+	if at.i == 0 {
+		digits = b.pair(b.literal("."), digits)
 	}
-	return b.alt(list...)
+	f.known[at] = b.alt(end, digits)
+	return f.known[at]
 }
 
-// end returns the empty string if the number may end after i digits.
-func (f fraction) end(i int, atLo, atHi bool) *node {
-	if atLo && (strings.Trim(f.lo[i:], "0") != "" || f.loOpen) {
-		return f.b.fail
-	}
-	if atHi && strings.Trim(f.hi[i:], "0") == "" && f.hiOpen {
+// end returns the empty string if the number may end at a place.
+func (f fraction) end(at fractionAt) *node {
+	belowLo := at.atLo && (strings.Trim(f.lo[at.i:], "0") != "" || f.loOpen)
+	aboveHi := at.atHi && strings.Trim(f.hi[at.i:], "0") == "" && f.hiOpen
+	if at.zero || belowLo || aboveHi {
 		return f.b.fail
 	}
 	return f.b.empty
