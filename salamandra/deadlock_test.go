@@ -31,7 +31,7 @@ func TestGoBackendDoesNotHang(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		_, err := ExecOnce(b, func(g *Graph) *Node {
+		_, err := CallOnce(b, func(g *Graph) *Node {
 			x := Iota(g, shapes.Make(dtypes.Float32, 256, 256), 0)
 			var sum *Node
 			for i := range 8 * runtime.GOMAXPROCS(0) {

@@ -100,7 +100,7 @@ func gpu(ctx context.Context) string {
 func workingDtypes(b compute.Backend) string {
 	var works []string
 	for _, d := range []dtypes.DType{dtypes.Float32, dtypes.BFloat16, dtypes.Float16} {
-		_, err := graph.ExecOnce(b, func(g *graph.Graph) *graph.Node {
+		_, err := graph.CallOnce(b, func(g *graph.Graph) *graph.Node {
 			x := graph.Ones(g, shapes.Make(d, 8, 8))
 			return graph.Dot(x, x).Product()
 		})

@@ -303,8 +303,9 @@ func TestFiniteDifferences(t *testing.T) {
 func TestDropout(t *testing.T) {
 	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
 		draw := func(seed uint64, layer int) []float32 {
-			out := MustExecOnce(b, func(state, x *Node) *Node { return dropout(state, 0.25)(layer, x) },
+			out, err := CallOnce(b, func(state, x *Node) *Node { return dropout(state, 0.25)(layer, x) },
 				randomState(seed, 1), tensors.FromFlatDataAndDimensions(ones(40000), 200, 200))
+			require.NoError(t, err)
 			return tensors.MustCopyFlatData[float32](out)
 		}
 		x := draw(1, 0)

@@ -169,7 +169,8 @@ func open(tb testing.TB, path string) *safetensors.File {
 }
 
 // Near fails unless each number of got is within absolute of want, or within
-// relative of want's largest magnitude, whichever is wider. It names the worst.
+// relative of want's largest magnitude, whichever is wider. It names the worst,
+// and logs how far apart they are.
 func Near(tb testing.TB, name string, got, want []float32, absolute, relative float64) {
 	tb.Helper()
 	if len(got) != len(want) {
@@ -184,7 +185,9 @@ func Near(tb testing.TB, name string, got, want []float32, absolute, relative fl
 		}
 		top = math.Max(top, math.Abs(float64(want[i])))
 	}
-	if limit := math.Max(absolute, relative*top); !(worst <= limit) {
+	limit := math.Max(absolute, relative*top)
+	tb.Logf("%s: off by %.3g, limit %.3g", name, worst, limit)
+	if !(worst <= limit) {
 		tb.Errorf("%s: number %d is %v, want %v: off by %.3g, limit %.3g", name, at, got[at], want[at], worst, limit)
 	}
 }
