@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra/gguf"
+	"github.com/impulse-salamandra/finetune/salamandra/hub"
+)
+
+// exportOptions are the flags of export.
+type exportOptions struct {
+	ModelPath, AdapterPath string
+	Output                 string
+	Type                   string
+}
+
+func newExportCommand() *cobra.Command {
+	var o exportOptions
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Write a model, or an adapter, as a GGUF file for llama.cpp",
+		Long: "Write a model directory, or with --adapter-path an adapter beside its base, as a GGUF file for llama.cpp.\n" +
+			"An adapter is loaded there with --lora; it can have neither DoRA nor a quantised base.",
+		Example: `  impulse export --model-path models/impulse-merged --output impulse.gguf --type q8_0
+  impulse export --adapter-path models/impulse --output impulse-lora.gguf`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runExport(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.ModelPath, "model-path", "", "model directory; with --adapter-path its base, if it is not where the adapter says")
+	f.StringVar(&o.AdapterPath, "adapter-path", "", "adapter directory, to write the adapter alone")
+	f.StringVar(&o.Output, "output", "", "file to write (required)")
+	f.StringVar(&o.Type, "type", "f32", "format of the matrices: f32, f16, bf16 or q8_0")
+	return cmd
+}
+
+// runExport writes the file and says what is in it.
+func runExport(ctx context.Context, o exportOptions, out, log io.Writer) error {
+	var faults []error
+	if o.Output == "" {
+		faults = append(faults, errors.New("--output is required"))
+	}
+	if o.ModelPath == "" && o.AdapterPath == "" {
+		faults = append(faults, errors.New("--model-path or --adapter-path is required"))
+	}
+	t, err := gguf.ParseType(o.Type)
+	if err != nil {
+		faults = append(faults, fmt.Errorf("--type: %w", err))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
+	}
+	export := exportModel
+	if o.AdapterPath != "" {
+		export = exportAdapter
+	}
+	report, err := export(ctx, o, t, log)
+	if err != nil {
+		return err
+	}
+	for _, w := range report.Warnings {
+		fmt.Fprintf(out, "warning: %s\n", w)
+	}
+	fmt.Fprintf(out, "wrote %d tensors as %v to %s\n", report.Tensors, t, o.Output)
+	return nil
+}
+
+// exportModel writes a whole model.
+func exportModel(ctx context.Context, o exportOptions, t gguf.Type, log io.Writer) (gguf.Report, error) {
+	dir, err := hub.Resolve(o.ModelPath)
+	if err != nil {
+		return gguf.Report{}, fmt.Errorf("--model-path: %w", err)
+	}
+	var bar *progress
+	report, err := gguf.ExportModel(ctx, gguf.ModelOptions{
+		Model: dir, Output: o.Output, Type: t,
+		Progress: func(done, total int) {
+			if bar == nil {
+				bar = newProgress(log, "exporting", int64(total))
+			}
+			bar.set(int64(done), "")
+		},
+	})
+	if bar != nil {
+		bar.done()
+	}
+	return report, err
+}
+
+// exportAdapter writes an adapter, with one scale for all its modules, as
+// llama.cpp knows no other.
+func exportAdapter(ctx context.Context, o exportOptions, t gguf.Type, _ io.Writer) (gguf.Report, error) {
+	adapter, err := lora.ReadAdapter(o.AdapterPath)
+	if err != nil {
+		return gguf.Report{}, err
+	}
+	base, err := baseOf(adapter, o.ModelPath)
+	if err != nil {
+		return gguf.Report{}, err
+	}
+	dir, err := os.MkdirTemp("", "impulse-adapter-")
+	if err != nil {
+		return gguf.Report{}, err
+	}
+	defer os.RemoveAll(dir)
+	if err := adapter.FoldScale().Write(dir); err != nil {
+		return gguf.Report{}, err
+	}
+	return gguf.ExportAdapter(ctx, gguf.AdapterOptions{Adapter: dir, Model: base, Output: o.Output, Type: t})
+}
