@@ -25,6 +25,7 @@ const (
 // engine renders one template.
 type engine struct {
 	template *jinja.Template
+	texts    []string
 	length   int
 	tokens   map[string]string
 	timeout  time.Duration
@@ -37,7 +38,7 @@ func compile(source string, tokens map[string]string) (*engine, error) {
 	// Jinja reads all line breaks as \n and drops one at the end; the library
 	// does neither.
 	source = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(source)
-	watched, err := watch(strings.TrimSuffix(source, "\n"))
+	watched, texts, err := watch(strings.TrimSuffix(source, "\n"))
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +46,7 @@ func compile(source string, tokens map[string]string) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &engine{template: t, length: len(source), tokens: tokens, timeout: maxTime}, nil
+	return &engine{template: t, texts: texts, length: len(source), tokens: tokens, timeout: maxTime}, nil
 }
 
 // protect turns a panic of the library into an error.
@@ -69,7 +70,7 @@ type outcome struct {
 // render runs the template; date is given as date_string unless it is empty.
 func (e *engine) render(messages []chatml.Message, prompt bool, date string) outcome {
 	done := make(chan outcome, 1)
-	w := &watcher{end: time.Now().Add(e.timeout), length: e.length, date: date}
+	w := &watcher{end: time.Now().Add(e.timeout), length: e.length, texts: e.texts, date: date}
 	go func() {
 		text, err := protect(func() (string, error) { return e.template.RenderValues(e.variables(messages, prompt, w)) })
 		if err == nil && len(text) > maxOutput {
@@ -115,6 +116,7 @@ func (e *engine) variables(messages []chatml.Message, prompt bool, w *watcher) m
 		callName:          w.call,
 		storeName:         w.store,
 		writeName:         w.write,
+		textName:          w.text,
 	} {
 		vars[name] = jinja.NewCallable(name, func(args []jinja.Value, _ map[string]jinja.Value) (jinja.Value, error) { return f(args) })
 	}
@@ -137,6 +139,7 @@ type watcher struct {
 	end     time.Time
 	date    string
 	length  int // of the template
+	texts   []string
 	work    int
 	calls   int
 	written int
@@ -186,6 +189,11 @@ func (w *watcher) write(args []jinja.Value) (jinja.Value, error) {
 		return jinja.Undefined(), errOutput
 	}
 	return args[0], nil
+}
+
+// text gives a text of the template by its number.
+func (w *watcher) text(args []jinja.Value) (jinja.Value, error) {
+	return w.write([]jinja.Value{jinja.NewString(w.texts[args[0].AsInt()])})
 }
 
 func (w *watcher) raise(args []jinja.Value) (jinja.Value, error) {

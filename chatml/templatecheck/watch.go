@@ -14,6 +14,7 @@ const (
 	callName  = prefix + "call"
 	storeName = prefix + "store"
 	writeName = prefix + "write"
+	textName  = prefix + "text"
 )
 
 var (
@@ -22,42 +23,87 @@ var (
 )
 
 // watch puts calls of the watcher into a template: at the start of the bodies
-// of for and macro, after a set, and around what is written. The calls write
-// nothing and repeat the marks that strip white space, so the template writes
-// what it wrote before.
-func watch(source string) (string, error) {
+// of for and macro, after a set, and around what is written. It takes the texts
+// between the tags out, for textName to write, with white space removed as
+// Jinja does under trim_blocks and lstrip_blocks; the library does that across
+// neighbouring tags.
+func watch(source string) (watched string, texts []string, err error) {
 	if strings.Contains(source, prefix) {
-		return "", fmt.Errorf("the template uses the name %s", prefix)
+		return "", nil, fmt.Errorf("the template uses the name %s", prefix)
 	}
 	var b strings.Builder
+	var before string // the tag before the text; empty at the start
+	lineStart := true
+	text := ""
+	emit := func(after string) {
+		text, lineStart = trimAfter(text, before, lineStart)
+		if text = trimBefore(text, after, lineStart); text != "" {
+			fmt.Fprintf(&b, "{{ %s(%d) }}", textName, len(texts))
+			texts = append(texts, text)
+		}
+		text, before = "", after
+	}
 	for rest := source; ; {
 		at := strings.IndexByte(rest, '{')
 		if at < 0 || at+1 == len(rest) {
-			b.WriteString(rest)
-			return b.String(), nil
+			text += rest
+			emit("")
+			return b.String(), texts, nil
 		}
 		closer, ok := map[byte]string{'{': "}}", '%': "%}", '#': "#}"}[rest[at+1]]
 		if !ok {
-			b.WriteString(rest[:at+1])
+			text += rest[:at+1]
 			rest = rest[at+1:]
 			continue
 		}
-		b.WriteString(rest[:at])
+		text += rest[:at]
 		end := tagEnd(rest[at+2:], closer)
 		if end < 0 {
-			return "", fmt.Errorf("the tag %q is not closed", shorten(rest[at:]))
+			return "", nil, fmt.Errorf("the tag %q is not closed", shorten(rest[at:]))
 		}
 		tag := rest[at : at+2+end]
 		rest = rest[at+2+end:]
+		emit(tag)
 		if closer == "#}" {
-			b.WriteString(tag)
 			continue
 		}
 		if err := checkTag(tag); err != nil {
-			return "", err
+			return "", nil, err
 		}
 		b.WriteString(watchTag(tag))
 	}
+}
+
+const space = " \t\n\v\f\r"
+
+// trimAfter removes what the tag before a text takes of it, and tells whether
+// the rest begins a line.
+func trimAfter(text, tag string, lineStart bool) (string, bool) {
+	switch {
+	case tag == "":
+		return text, lineStart
+	case tag[len(tag)-3] == '-':
+		rest := strings.TrimLeft(text, space)
+		return rest, strings.HasSuffix(text[:len(text)-len(rest)], "\n")
+	case tag[1] != '{':
+		return strings.CutPrefix(text, "\n")
+	}
+	return text, false
+}
+
+// trimBefore removes what the tag after a text takes of it.
+func trimBefore(text, tag string, lineStart bool) string {
+	switch {
+	case tag == "":
+	case tag[2] == '-':
+		return strings.TrimRight(text, space)
+	case tag[1] != '{':
+		line := strings.LastIndexByte(text, '\n') + 1
+		if (line > 0 || lineStart) && strings.Trim(text[line:], space) == "" {
+			return text[:line]
+		}
+	}
+	return text
 }
 
 // tagEnd returns the length of a tag's text with its closer, or -1. Closers in
