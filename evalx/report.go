@@ -42,17 +42,8 @@ func WriteText(w io.Writer, s Summary) error {
 		}
 	}
 	b.WriteString("\nRates (95% interval):\n")
-	for _, rate := range []struct {
-		name string
-		Share
-	}{
-		{"JSON validity", s.Overall.ValidJSON},
-		{"Schema compliance", s.Overall.Compliant},
-		{"All fields correct", s.Overall.AllCorrect},
-		{"Fields correct", s.Overall.Fields},
-	} {
-		low, high := rate.Wilson()
-		fmt.Fprintf(&b, "  %s: %s, %s to %s\n", rate.name, rate.Share, percent(low, true), percent(high, true))
+	for _, rate := range s.Overall.rates()[1:] {
+		fmt.Fprintf(&b, "  %s: %s, %s\n", rate.name, rate.Share, interval(rate.Share))
 	}
 	if len(s.Fields) > 0 {
 		b.WriteString("\nBy field:\n")
@@ -69,6 +60,22 @@ func WriteText(w io.Writer, s Summary) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// namedShare is a share as reports call it.
+type namedShare struct {
+	name string
+	Share
+}
+
+func (c Counts) rates() []namedShare {
+	return []namedShare{
+		{"Passed", c.Passed},
+		{"JSON validity", c.ValidJSON},
+		{"Schema compliance", c.Compliant},
+		{"All fields correct", c.AllCorrect},
+		{"Fields correct", c.Fields},
+	}
 }
 
 // WriteResult writes one result for the terminal: its verdict and whatever is

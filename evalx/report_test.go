@@ -246,7 +246,7 @@ func TestWriteJSONOfOtherErrors(t *testing.T) {
 	if err := WriteJSON(&b, "", []Result{task.Score(nil, "x\xff")}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"offset": -1,`, `"message": "broken"`, `"answer": "x\ufffd"`, `"groups": []`, `"share": null`} {
+	for _, want := range []string{`"offset": -1,`, `"message": "broken"`, "\"answer\": \"x\ufffd\"", `"groups": []`, `"share": null`} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%s is not in\n%s", want, b.String())
 		}

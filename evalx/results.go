@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 )
 
 // resultsVersion rises when a field of the file changes its meaning.
@@ -25,7 +26,7 @@ const resultsVersion = 1
 // Results keep their order, keys have a fixed one, members of wanted and given
 // values are sorted, and shares are rounded to six decimals: the same results
 // give the same bytes. A share of no cases is null; "want" or "got" is left out
-// where there is nothing. Bytes of an answer that are not UTF-8 become U+FFFD.
+// where there is nothing. A run of bytes in an answer that is not UTF-8 becomes U+FFFD.
 //
 // It fails if a wanted value is not JSON or if w does.
 func WriteJSON(w io.Writer, task string, results []Result) error {
@@ -222,7 +223,7 @@ func orNull(value float64, ok bool) *float64 {
 
 func resultJSON(r Result) resultFile {
 	file := resultFile{
-		ID: r.ID, Want: present(r.Want), Answer: r.Answer,
+		ID: r.ID, Want: present(r.Want), Answer: strings.ToValidUTF8(r.Answer, "\ufffd"),
 		Passed: r.Passed, ValidJSON: r.ValidJSON(), Compliant: r.Compliant(), AllCorrect: r.AllCorrect,
 		Groups:     append([]Label{}, r.Groups...),
 		Violations: append([]Violation{}, r.Violations...),
