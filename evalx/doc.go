@@ -7,7 +7,8 @@
 //	answer text --[Parse]--> [Value] --[Schema.Validate]--> violations
 //	                           |
 //	                           +------[Field]s-----------> correct or not
-//	[Task.Score] does all of it; [Summarize] counts; [WriteText], [WriteJSON] show.
+//	[Task.Score] does all of it; [Summarize] counts; [WriteText], [WriteJSON],
+//	[WriteTSV] and [WriteHTML] show; [ReadJSON] and [Compare] set two runs side by side.
 //
 // # An answer that cannot be read stays one
 //

@@ -141,10 +141,10 @@ func interval(s Share) string {
 
 // htmlField counts how wanted and given values of a field went together.
 type htmlField struct {
-	Name, Right, Precision, Recall, F1      string
-	Value, Nothing, Another, Lost, Invented int
-	Pairs                                   []htmlPair
-	Cut                                     int
+	Name, Right, Precision, Recall, F1              string
+	Value, Nothing, Another, Lost, Invented, Absent int
+	Pairs                                           []htmlPair
+	Cut                                             int
 }
 
 type htmlPair struct {
@@ -174,8 +174,10 @@ func htmlFieldOf(count FieldCount, results []Result) htmlField {
 			h.Another++
 		case wanted:
 			h.Lost++
-		default:
+		case given:
 			h.Invented++
+		default:
+			h.Absent++
 		}
 		if !f.Correct && r.ParseError == nil {
 			pairs[htmlPair{Want: cellText(f.Want), Got: cellText(f.Got)}]++

@@ -84,6 +84,7 @@ func TestWriteHTML(t *testing.T) {
 		`<details class="query passed">`, `<details class="query failed unreadable">`, `<details class="query failed violating">`,
 		`failed (6)`, `passed (1)`, `not readable (3)`, `against the schema (3)`,
 		`class="wrong" data-of="given">&#34;&lt;script&gt;alert(1)&lt;/script&gt;&#34;`,
+		`<tr><td>year</td><td class="n">1/7 (14.3%)</td><td class="n">1</td><td class="n">0</td><td class="n">3</td><td class="n">3</td><td class="n">0</td><td class="n">0</td>`,
 		`<td class="n">1/7</td>`, `<pre>=HYPERLINK(&#34;`, `\x1b[2J\u202e\x00\xff`,
 		`<th>{{.}}.a/b~c.1.d</th><td data-of="expected"></td><td class="free" data-of="given">[]</td>`,
 	} {
