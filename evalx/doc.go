@@ -14,7 +14,7 @@
 //
 // Parse is strict and never repairs. An answer that it refuses is a [Result]
 // with the reason in ParseError and every field wrong, also those whose wanted
-// value is null: it is counted, and nothing stands in for it. [Extract] is the
+// value is null: it is counted, and nothing stands in for it unless the task has a StandIn. [Extract] is the
 // lenient reading, and a task has to ask for it:
 //
 //	"```json\n{}\n```"    Parse: syntax error    Extract, then Parse: {}
