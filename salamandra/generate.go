@@ -13,6 +13,8 @@ import (
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/impulse-salamandra/finetune/salamandra/constrain"
 )
 
 // Generator writes answers with a model, or with a model and an adapter.
@@ -44,6 +46,11 @@ type GenerateOptions struct {
 	// Parallel is how many batches are computed side by side. More than 1 helps
 	// where small products run on one thread, as in the Go backend.
 	Parallel int
+	// Constrain, if not nil, gives the constraint that the answer to prompt
+	// number row is kept to, or nil for none; see package constrain. An answer
+	// under a constraint ends where the constraint does, at the latest within
+	// MaxNewTokens.
+	Constrain func(row int) (*constrain.Matcher, error)
 	// OnToken, if not nil, is called with each new token of prompt number row,
 	// never twice at the same time.
 	OnToken func(row int, id int32)
@@ -58,7 +65,7 @@ func DefaultGenerateOptions() GenerateOptions {
 // Generation is one answer.
 type Generation struct {
 	IDs     []int32 // without the stop token
-	Stopped bool    // it ended with a stop token, not at MaxNewTokens
+	Stopped bool    // it came to its end: a stop token, or that of its constraint; not at MaxNewTokens
 }
 
 // ErrPrompt marks a prompt that cannot be continued.
@@ -300,7 +307,8 @@ type batch struct {
 	rows    []int // numbers of the prompts
 	size    int   // rows of the arrays, the last ones empty if there are fewer prompts
 
-	lengths         []int32 // tokens of each row after the prefix
+	lengths         []int32              // tokens of each row after the prefix
+	matchers        []*constrain.Matcher // of each row; nil for none
 	promptKV, newKV []*tensors.Tensor
 }
 
@@ -314,6 +322,9 @@ func roundUp(n, step int) int { return (n + step - 1) / step * step }
 
 // run writes the answers.
 func (b *batch) run(ctx context.Context) error {
+	if err := b.constrain(); err != nil {
+		return err
+	}
 	logits, err := b.prefill()
 	if err != nil {
 		return err
@@ -327,8 +338,9 @@ func (b *batch) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if !b.choose(logits, draws, next) || step == b.opts.MaxNewTokens-1 {
-			return nil
+		open, err := b.choose(logits, draws, next)
+		if err != nil || !open || step == b.opts.MaxNewTokens-1 {
+			return err
 		}
 		if logits, err = b.decode(step, next); err != nil {
 			return err
@@ -336,32 +348,66 @@ func (b *batch) run(ctx context.Context) error {
 	}
 }
 
+// constrain makes the matchers of the rows.
+func (b *batch) constrain() error {
+	b.matchers = make([]*constrain.Matcher, len(b.rows))
+	if b.opts.Constrain == nil {
+		return nil
+	}
+	for i, row := range b.rows {
+		m, err := b.opts.Constrain(row)
+		if err != nil {
+			return fmt.Errorf("salamandra: constraint of %w %d: %w", ErrPrompt, row, err)
+		}
+		if m != nil && m.Shortest() > b.opts.MaxNewTokens {
+			return fmt.Errorf("salamandra: %w %d: its shortest answer has %d tokens, more than the %d allowed", ErrPrompt, row, m.Shortest(), b.opts.MaxNewTokens)
+		}
+		b.matchers[i] = m
+	}
+	return nil
+}
+
 // choose appends a token to every answer that goes on, and tells whether any
-// does. Logits are [size, V].
-func (b *batch) choose(logits []float32, draws []*rand.Rand, next []int32) bool {
+// does. Logits are [size, V]; those of tokens that a constraint excludes are
+// overwritten.
+func (b *batch) choose(logits []float32, draws []*rand.Rand, next []int32) (bool, error) {
 	v, open := b.g.model.Config.VocabSize, false
 	for i, row := range b.rows {
-		a := &b.answers[row]
+		a, m := &b.answers[row], b.matchers[i]
 		if a.Stopped {
 			continue
+		}
+		scores := logits[i*v : (i+1)*v]
+		if m != nil {
+			allowed, err := m.Allowed(b.opts.MaxNewTokens - len(a.IDs))
+			if err != nil {
+				return false, fmt.Errorf("salamandra: %w %d: %w", ErrPrompt, row, err)
+			}
+			allowed.Apply(scores)
 		}
 		var history []int32
 		if b.opts.RepetitionPenalty != 1 {
 			history = slices.Concat(b.prompts[row], a.IDs)
 		}
-		id := b.opts.next(draws[i], logits[i*v:(i+1)*v], history)
+		id := b.opts.next(draws[i], scores, history)
 		if slices.Contains(b.opts.StopTokens, id) {
 			a.Stopped = true
 			continue
 		}
 		next[i] = id
 		a.IDs = append(a.IDs, id)
-		open = true
 		if b.opts.OnToken != nil {
 			b.opts.OnToken(row, id)
 		}
+		if m != nil {
+			if err := m.Accept(id); err != nil {
+				return false, fmt.Errorf("salamandra: %w %d: %w", ErrPrompt, row, err)
+			}
+			a.Stopped = m.Done()
+		}
+		open = open || !a.Stopped
 	}
-	return open
+	return open, nil
 }
 
 // prefill computes the prompts and returns the logits [size, V] of the first

@@ -14,8 +14,11 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/stretchr/testify/require"
 
+	"github.com/impulse-salamandra/finetune/evalx"
 	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/constrain"
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
+	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
 )
 
 // goldenGeneration reads generate.json: prompt, continuations and distributions.
@@ -142,6 +145,50 @@ func uncached(t *testing.T, m *salamandra.Model, prompt []int32, n int) []int32 
 		ids = append(ids, int32(best))
 	}
 	return ids[len(prompt):]
+}
+
+// TestGenerateConstrained keeps a model of random weights to a schema, greedily
+// and drawing, in a batch with free answers.
+func TestGenerateConstrained(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-gqa")
+	tok, err := tokenizer.Load(dir)
+	require.NoError(t, err)
+	schema := []byte(`{"type": "object", "required": ["lang", "tags"], "additionalProperties": false, "properties": {
+		"lang": {"enum": ["CA", "ES", "EN"]}, "tags": {"type": "array", "items": {"type": "string", "maxLength": 5}, "maxItems": 3}}}`)
+	grammar, err := constrain.Compile(schema, constrain.DefaultOptions())
+	require.NoError(t, err)
+	checker, err := evalx.CompileSchema("schema", schema)
+	require.NoError(t, err)
+	const end = 5 // <|im_end|>
+	vocabulary := constrain.NewVocabulary(tok.VocabSize(), tok.TokenBytes, []int32{end})
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		g := salamandra.NewGenerator(salamandratest.Load(t, b, dir), nil)
+		defer g.Close()
+		for _, temperature := range []float64{0, 1.5} {
+			opts := salamandra.DefaultGenerateOptions()
+			opts.MaxNewTokens, opts.Temperature, opts.StopTokens = 40, temperature, []int32{end}
+			opts.Constrain = func(row int) (*constrain.Matcher, error) {
+				if row == 2 {
+					return nil, nil
+				}
+				return grammar.Matcher(vocabulary)
+			}
+			answers, err := g.Generate(context.Background(), [][]int32{{10, 11}, {10, 12, 13}, {10, 14}, {10, 15}}, opts)
+			require.NoError(t, err)
+			for row, a := range answers {
+				if row == 2 {
+					continue
+				}
+				require.True(t, a.Stopped)
+				value, err := evalx.Parse(tok.Decode(a.IDs, true))
+				require.NoError(t, err)
+				require.Empty(t, checker.Validate(value))
+			}
+			opts.MaxNewTokens = 3
+			_, err = g.Generate(context.Background(), [][]int32{{10, 11}}, opts)
+			require.ErrorContains(t, err, "its shortest answer")
+		}
+	})
 }
 
 func TestGenerateErrors(t *testing.T) {

@@ -67,6 +67,7 @@ func (s Sampling) Candidates(logits []float32, history []int32) []Candidate {
 	if s.Temperature == 0 {
 		return []Candidate{{ID: argMax(kept), Probability: 1}}
 	}
+	kept = slices.DeleteFunc(kept, func(c Candidate) bool { return math.IsInf(c.Probability, -1) }) // excluded by a constraint
 	for i := range kept {
 		kept[i].Probability /= s.Temperature
 	}

@@ -89,11 +89,11 @@ func runDemo(ctx context.Context, o demoOptions, out, log io.Writer) error {
 		run   func(context.Context) error
 	}{
 		{"prepare: annotated queries to training examples", d.prepare},
-		{"validate the model as it is", func(ctx context.Context) error { return d.validate(ctx, "before", "tiny-salamandra") }},
+		{"validate the model as it is", func(ctx context.Context) error { return d.validate(ctx, "before", "tiny-salamandra", false) }},
 		{"train an adapter", d.train},
-		{"validate model and adapter", func(ctx context.Context) error { return d.validate(ctx, "adapter", "adapter") }},
+		{"validate model and adapter", func(ctx context.Context) error { return d.validate(ctx, "adapter", "adapter", false) }},
 		{"merge the adapter into the model", d.merge},
-		{"validate the merged model", func(ctx context.Context) error { return d.validate(ctx, "merged", "merged") }},
+		{"validate the merged model, its answers kept to the schema", func(ctx context.Context) error { return d.validate(ctx, "merged + schema", "merged", true) }},
 	} {
 		begin := time.Now()
 		fmt.Fprintf(out, "\n== %s\n", step.title)
@@ -182,21 +182,22 @@ func (d *demo) merge(ctx context.Context) error {
 	return runMerge(ctx, mergeOptions{AdapterPath: d.path("adapter"), OutputPath: d.path("merged"), Dtype: "keep"}, d.out, d.log)
 }
 
-func (d *demo) validate(ctx context.Context, name, model string) error {
+func (d *demo) validate(ctx context.Context, name, model string, constrained bool) error {
 	o := validateOptions{
 		promptedOptions: promptedOptions{ModelPath: d.path(model), Dtype: "auto"},
 		TestFile:        d.path("data/test_set.json"),
-		Generate:        salamandra.DefaultGenerateOptions(),
+		Rules:           standardRules, Constrained: constrained,
+		Generate: salamandra.DefaultGenerateOptions(),
 	}
 	if name == "before" { // nothing tells yet how it is prompted
 		o.PromptFile = d.path("data/system_prompt.txt")
 	}
 	o.Generate.MaxNewTokens, o.Generate.BatchSize = 256, 20
-	results, err := o.validate(ctx, d.backend, d.out, d.log)
+	s, err := o.validate(ctx, d.backend, d.out, d.log)
 	if err != nil {
 		return err
 	}
-	c := evalx.Summarize(results).Overall
+	c := evalx.Summarize(s.results).Overall
 	d.scores = append(d.scores, demoScore{name, c})
 	fmt.Fprintf(d.out, "valid JSON %v, schema %v, fields %v\n", c.ValidJSON, c.Compliant, c.Fields)
 	return nil

@@ -11,7 +11,6 @@ import (
 
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/salamandra/gguf"
-	"github.com/impulse-salamandra/finetune/salamandra/hub"
 )
 
 // exportOptions are the flags of export.
@@ -76,9 +75,9 @@ func runExport(ctx context.Context, o exportOptions, out, log io.Writer) error {
 
 // exportModel writes a whole model.
 func exportModel(ctx context.Context, o exportOptions, t gguf.Type, log io.Writer) (gguf.Report, error) {
-	dir, err := hub.Resolve(o.ModelPath)
+	dir, err := findModel(ctx, "--model-path", o.ModelPath, false, log)
 	if err != nil {
-		return gguf.Report{}, fmt.Errorf("--model-path: %w", err)
+		return gguf.Report{}, err
 	}
 	var bar *progress
 	report, err := gguf.ExportModel(ctx, gguf.ModelOptions{
@@ -98,12 +97,12 @@ func exportModel(ctx context.Context, o exportOptions, t gguf.Type, log io.Write
 
 // exportAdapter writes an adapter, with one scale for all its modules, as
 // llama.cpp knows no other.
-func exportAdapter(ctx context.Context, o exportOptions, t gguf.Type, _ io.Writer) (gguf.Report, error) {
+func exportAdapter(ctx context.Context, o exportOptions, t gguf.Type, log io.Writer) (gguf.Report, error) {
 	adapter, err := lora.ReadAdapter(o.AdapterPath)
 	if err != nil {
 		return gguf.Report{}, err
 	}
-	base, err := baseOf(adapter, o.ModelPath)
+	base, err := findBase(ctx, adapter, o.ModelPath, false, log)
 	if err != nil {
 		return gguf.Report{}, err
 	}

@@ -20,7 +20,7 @@ type mergeOptions struct {
 	AdapterPath, OutputPath, BaseModel string
 	Dtype                              string
 	MaxShardSize                       int64
-	AllowDrift                         bool
+	AllowDrift, Download               bool
 }
 
 func newMergeCommand() *cobra.Command {
@@ -40,6 +40,7 @@ func newMergeCommand() *cobra.Command {
 	f.StringVar(&o.BaseModel, "base-model", "", "base of the adapter, if it is not where the adapter says")
 	f.StringVar(&o.Dtype, "dtype", "keep", "dtype of the merged weights: keep, bfloat16, float16 or float32")
 	f.Int64Var(&o.MaxShardSize, "max-shard-size", 0, "largest file in bytes; 0 for 5 GB, as Transformers writes")
+	f.BoolVar(&o.Download, "download", false, "fetch a base that is not in the local cache")
 	f.BoolVar(&o.AllowDrift, "allow-drift", false, "merge although tokenizer or base differ from training")
 	return cmd
 }
@@ -59,7 +60,7 @@ func runMerge(ctx context.Context, o mergeOptions, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	base, err := baseOf(adapter, o.BaseModel)
+	base, err := findBase(ctx, adapter, o.BaseModel, o.Download, log)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,6 @@ import (
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/lora/train"
 	"github.com/impulse-salamandra/finetune/salamandra"
-	"github.com/impulse-salamandra/finetune/salamandra/hub"
 	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
 )
@@ -39,7 +38,7 @@ type trainOptions struct {
 	EvalSplit                           float64
 	Overlong                            string
 	Shuffle, SharedPrefix, LossAll      bool
-	Overwrite, DryRun, WandB            bool
+	Overwrite, DryRun, WandB, Download  bool
 
 	LoRA  lora.Config
 	Train train.Config
@@ -78,6 +77,7 @@ func (o *trainOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	o.LoRA, o.Train = lora.DefaultConfig(), train.DefaultConfig()
 	f.StringVar(&o.Model, "model", "", "base model: a directory, or a hub id in the local cache (required)")
+	f.BoolVar(&o.Download, "download", false, "fetch a hub model that is not in the local cache")
 	f.StringVar(&o.Data, "data", "", "prepared examples, JSONL of {\"messages\": [...]} (required)")
 	f.StringVar(&o.OutputDir, "output-dir", "", "directory for the adapter (required)")
 	f.StringVar(&o.InitAdapter, "init-adapter", "", "start from this adapter instead of a new one")
@@ -160,9 +160,9 @@ func runTrain(ctx context.Context, o trainOptions, out, log io.Writer) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	base, err := hub.Resolve(o.Model)
+	base, err := findModel(ctx, "--model", o.Model, o.Download, log)
 	if err != nil {
-		return fmt.Errorf("--model: %w", err)
+		return err
 	}
 	if o.WandB {
 		fmt.Fprintf(out, "--use-wandb: metrics go to %s; docs/metrics.md has ten lines of Python that upload it\n", filepath.Join(o.OutputDir, metricsFile))
@@ -214,6 +214,9 @@ func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer)
 	}
 	contract, err := o.newContract(ctx, base, tok, records, out)
 	if err != nil {
+		return nil, err
+	}
+	if err := warnTemplate(base, contract.Template(), out); err != nil {
 		return nil, err
 	}
 	set, err := dataset.Builder{Tokenizer: tok, Template: contract.Template(), MaxLength: o.MaxLength, Overlong: overlongPolicies[o.Overlong]}.Build(records)

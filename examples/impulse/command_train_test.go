@@ -73,13 +73,22 @@ func TestTrainMergeValidate(t *testing.T) {
 	require.Contains(t, out, "merged 42 of 57 tensors")
 
 	results := filepath.Join(dir, "results.json")
-	status, out, errs = impulseMain(t, "validate", "--model-path", merged, "--limit", "2", "--max-new-tokens", "8", "--verbose", "--save-results", results)
+	status, out, errs = impulseMain(t, "validate", "--model-path", merged, "--limit", "2", "--max-new-tokens", "240", "--verbose",
+		"--save-results", results, "--tsv", filepath.Join(dir, "r.tsv"), "--report", filepath.Join(dir, "r.html"))
 	require.Zero(t, status, errs)
-	for _, part := range []string{"TEST RESULTS SUMMARY", "Total tests: 2", "By language:", "By type:", "FAILED SAMPLE_01"} {
+	for _, part := range []string{"TEST RESULTS SUMMARY", "Total tests: 2", "By language:", "By type:", "FAILED SAMPLE_01", "wrote " + results} {
 		require.Contains(t, out, part)
 	}
 	require.NotContains(t, out, "no prompt.json", "merge carries it over")
-	require.True(t, json.Valid(read(t, results)))
+	var saved struct {
+		Summary struct{ Overall map[string]struct{ Share float64 } }
+	}
+	require.NoError(t, json.Unmarshal(read(t, results), &saved))
+	require.Equal(t, 1.0, saved.Summary.Overall["schema_compliant"].Share, "answers are kept to the schema: %v", saved.Summary.Overall)
+	require.Contains(t, string(read(t, filepath.Join(dir, "r.html"))), "Content-Security-Policy")
+
+	status, out, errs = impulseMain(t, "verify", merged)
+	require.Zero(t, status, out+errs)
 }
 
 func read(t *testing.T, path string) []byte {
@@ -164,7 +173,7 @@ func TestDrift(t *testing.T) {
 	tok := bytes.Replace(read(t, filepath.Join(other, "tokenizer.json")), []byte("{"), []byte("{ "), 1)
 	require.NoError(t, os.WriteFile(filepath.Join(other, "tokenizer.json"), tok, 0o644))
 
-	validate := []string{"validate", "--model-path", adapter, "--base-model", other, "--limit", "1", "--max-new-tokens", "1"}
+	validate := []string{"validate", "--model-path", adapter, "--base-model", other, "--limit", "1", "--max-new-tokens", "1", "--constrained=false"}
 	for _, args := range [][]string{
 		validate,
 		{"merge", "--adapter-path", adapter, "--base-model", other, "--output-path", filepath.Join(t.TempDir(), "m")},
@@ -183,7 +192,7 @@ func TestDrift(t *testing.T) {
 	require.NoError(t, os.WriteFile(prompt, []byte("Altra cosa."), 0o644))
 	schema := filepath.Join(t.TempDir(), "s.json")
 	require.NoError(t, os.WriteFile(schema, []byte(`{"type": "object"}`), 0o644))
-	status, out, errs = impulseMain(t, "validate", "--model-path", adapter, "--limit", "1", "--max-new-tokens", "1", "--prompt-file", prompt, "--schema", schema)
+	status, out, errs = impulseMain(t, "validate", "--model-path", adapter, "--limit", "1", "--max-new-tokens", "1", "--constrained=false", "--prompt-file", prompt, "--schema", schema)
 	require.Zero(t, status, errs)
 	require.Contains(t, out, "warning: --prompt-file differs")
 	require.Contains(t, out, "warning: --schema differs")

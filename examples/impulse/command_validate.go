@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/gomlx/compute"
@@ -27,11 +29,13 @@ var sampleQueries []byte
 // validateOptions are the flags of validate.
 type validateOptions struct {
 	promptedOptions
-	TestFile, SaveResults string
-	Verbose               bool
-	Backend               string
-	Limit                 int
-	Generate              salamandra.GenerateOptions
+	TestFile, Predictions    string
+	Rules, Equivalences      string
+	SaveResults, TSV, Report string
+	Verbose, Constrained     bool
+	Backend                  string
+	Limit                    int
+	Generate                 salamandra.GenerateOptions
 }
 
 func newValidateCommand() *cobra.Command {
@@ -49,7 +53,13 @@ func newValidateCommand() *cobra.Command {
 	f := cmd.Flags()
 	o.promptedOptions.addFlags(cmd)
 	f.StringVar(&o.TestFile, "test-file", "", "annotated queries, an IMPULSE batch or test file; without it, built-in sample queries")
-	f.StringVar(&o.SaveResults, "save-results", "", "write every answer and its score as JSON")
+	f.StringVar(&o.Predictions, "predictions", "", "score the answers in this file, JSONL of {\"id\", \"response\"}, instead of asking a model")
+	f.StringVar(&o.Rules, "rules", standardRules, "rule set: standard, or impulse-published as the IMPULSE project scores")
+	f.StringVar(&o.Equivalences, "equivalences", "", "directory of equivalence sets")
+	f.StringVar(&o.SaveResults, "save-results", "", "write every answer and its score as JSON, for compare")
+	f.StringVar(&o.TSV, "tsv", "", "write a table, one line per query")
+	f.StringVar(&o.Report, "report", "", "write a page for the browser")
+	f.BoolVar(&o.Constrained, "constrained", true, "keep answers to the schema; false asks the bare model")
 	f.BoolVar(&o.Verbose, "verbose", false, "show every query with its answer and what is wrong")
 	f.StringVar(&o.Backend, "backend", "auto", "auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so")
 	f.IntVar(&o.Limit, "limit", 0, "ask only the first queries; 0 for all")
@@ -69,101 +79,170 @@ func (o *promptedOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.PromptFile, "prompt-file", "", "system prompt, instead of the one in prompt.json")
 	f.StringVar(&o.Schema, "schema", "", "JSON Schema of the answers, instead of the one in prompt.json")
 	f.StringVar(&o.Dtype, "dtype", "auto", "auto, float32, bfloat16 or float16")
+	f.BoolVar(&o.Download, "download", false, "fetch a hub model that is not in the local cache")
 	f.BoolVar(&o.AllowDrift, "allow-drift", false, "go on although tokenizer or base differ from training")
 }
 
-func (o *promptedOptions) check() error {
-	if o.ModelPath == "" {
-		return errors.New("--model-path is required")
+// check lists what is wrong with the flags.
+func (o *validateOptions) check() error {
+	var faults []error
+	switch {
+	case o.ModelPath == "" && o.Predictions == "":
+		faults = append(faults, errors.New("--model-path is required, or --predictions"))
+	case o.ModelPath != "" && o.Predictions != "":
+		faults = append(faults, errors.New("--model-path and --predictions exclude each other"))
+	}
+	return errors.Join(append(faults, o.Generate.Validate())...)
+}
+
+// scored is a validation's outcome.
+type scored struct {
+	rules   rules
+	results []evalx.Result
+}
+
+// runValidate scores a model, or a file of answers. The summary goes to out,
+// progress to log.
+func runValidate(ctx context.Context, o validateOptions, out, log io.Writer) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	var s scored
+	var err error
+	if o.Predictions != "" {
+		s, err = o.scoreFile(ctx, out)
+	} else {
+		backend, line, e := openBackend(o.Backend)
+		if e != nil {
+			return e
+		}
+		defer backend.Finalize()
+		fmt.Fprintln(out, line)
+		s, err = o.validate(ctx, backend, out, log)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.rules.writeSummary(out, s.results); err != nil {
+		return err
+	}
+	return o.save(s, out)
+}
+
+// save writes the files that flags ask for.
+func (o *validateOptions) save(s scored, out io.Writer) error {
+	for _, file := range []struct {
+		path  string
+		write func(io.Writer) error
+	}{
+		{o.SaveResults, func(w io.Writer) error { return evalx.WriteJSON(w, s.rules.Name, s.results) }},
+		{o.TSV, func(w io.Writer) error { return s.rules.writeTable(w, s.results) }},
+		{o.Report, func(w io.Writer) error { return s.rules.writeReport(w, cmp.Or(o.ModelPath, o.Predictions), s.results) }},
+	} {
+		if file.path == "" {
+			continue
+		}
+		var b bytes.Buffer
+		if err := file.write(&b); err != nil {
+			return err
+		}
+		if err := safetensors.WriteFile(file.path, b.Bytes()); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "wrote %s\n", file.path)
 	}
 	return nil
 }
 
-// runValidate scores a model. The summary goes to out, progress to log.
-func runValidate(ctx context.Context, o validateOptions, out, log io.Writer) error {
-	if err := errors.Join(o.check(), o.Generate.Validate()); err != nil {
-		return err
-	}
-	backend, line, err := openBackend(o.Backend)
+// scoreFile scores answers that were written down.
+func (o *validateOptions) scoreFile(ctx context.Context, out io.Writer) (scored, error) {
+	batches, err := o.readQueries(ctx, out)
 	if err != nil {
-		return err
+		return scored{}, err
 	}
-	defer backend.Finalize()
-	fmt.Fprintln(out, line)
-	results, err := o.validate(ctx, backend, out, log)
+	schema := impulse.Schema(batches.Variant)
+	if o.Schema != "" {
+		if schema, err = readSchema(o.Schema); err != nil {
+			return scored{}, err
+		}
+	}
+	r, err := newRules(o.Rules, o.Equivalences, schema, batches.Variant)
 	if err != nil {
-		return err
+		return scored{}, err
 	}
-	if err := evalx.WriteText(out, evalx.Summarize(results)); err != nil {
-		return err
+	results, unanswered, err := scorePredictionsFile(ctx, o.Predictions, batches.Records, r.Task)
+	if len(unanswered) > 0 {
+		fmt.Fprintf(out, "warning: %d queries have no answer in %s and count nowhere: %s\n", len(unanswered), o.Predictions, strings.Join(unanswered, ", "))
 	}
-	if o.SaveResults == "" {
-		return nil
-	}
-	var b bytes.Buffer
-	if err := evalx.WriteJSON(&b, "impulse", results); err != nil {
-		return err
-	}
-	if err := safetensors.WriteFile(o.SaveResults, b.Bytes()); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "results written to %s\n", o.SaveResults)
-	return nil
+	return scored{r, results}, err
 }
 
 // validate asks the model and scores its answers.
-func (o *validateOptions) validate(ctx context.Context, backend compute.Backend, out, log io.Writer) ([]evalx.Result, error) {
-	batches, err := readQueries(ctx, o.TestFile)
+func (o *validateOptions) validate(ctx context.Context, backend compute.Backend, out, log io.Writer) (scored, error) {
+	batches, err := o.readQueries(ctx, out)
+	if err != nil {
+		return scored{}, err
+	}
+	p, err := openPrompted(ctx, backend, o.promptedOptions, out, log)
+	if err != nil {
+		return scored{}, err
+	}
+	defer p.close()
+	schema := []byte(p.contract.Schema)
+	if schema == nil {
+		schema = impulse.Schema(batches.Variant)
+	}
+	r, err := newRules(o.Rules, o.Equivalences, schema, batches.Variant)
+	if err != nil {
+		return scored{}, err
+	}
+	results, err := p.score(ctx, batches.Records, r.Task, o.Constrained, o.Generate, log)
+	if err != nil || !o.Verbose {
+		return scored{r, results}, err
+	}
+	for i, result := range results {
+		fmt.Fprintf(out, "%q\n%q\n", batches.Records[i].Query, result.Answer)
+		if err := evalx.WriteResult(out, result); err != nil {
+			return scored{}, err
+		}
+	}
+	return scored{r, results}, nil
+}
+
+// readQueries reads annotated queries, the built-in ones without a test file.
+func (o *validateOptions) readQueries(ctx context.Context, out io.Writer) (*impulse.Batches, error) {
+	var batches *impulse.Batches
+	var err error
+	if o.TestFile == "" {
+		batches, err = impulse.Parse(sampleQueries, "built-in queries", impulse.Options{})
+	} else {
+		batches, err = impulse.ReadFiles(ctx, []string{o.TestFile}, impulse.Options{})
+	}
 	if err != nil {
 		return nil, err
 	}
 	for _, w := range batches.Warnings {
 		fmt.Fprintf(out, "warning: %v\n", w)
 	}
-	records := batches.Records
-	if o.Limit > 0 && o.Limit < len(records) {
-		records = records[:o.Limit]
+	if o.Limit > 0 && o.Limit < len(batches.Records) {
+		batches.Records = batches.Records[:o.Limit]
 	}
-	p, err := openPrompted(ctx, backend, o.promptedOptions, out, log)
-	if err != nil {
-		return nil, err
-	}
-	defer p.close()
-	results, err := p.score(ctx, records, batches.Variant, o.Generate, log)
-	if err != nil || !o.Verbose {
-		return results, err
-	}
-	for i, r := range results {
-		fmt.Fprintf(out, "%q\n%q\n", records[i].Query, r.Answer)
-		if err := evalx.WriteResult(out, r); err != nil {
-			return nil, err
-		}
-	}
-	return results, nil
-}
-
-// readQueries reads annotated queries, the built-in ones without a path.
-func readQueries(ctx context.Context, path string) (*impulse.Batches, error) {
-	if path == "" {
-		return impulse.Parse(sampleQueries, "built-in queries", impulse.Options{})
-	}
-	return impulse.ReadFiles(ctx, []string{path}, impulse.Options{})
+	return batches, nil
 }
 
 // score asks the model all queries and scores its answers.
-func (p *prompted) score(ctx context.Context, records []impulse.Record, variant impulse.Variant, opts salamandra.GenerateOptions, log io.Writer) ([]evalx.Result, error) {
-	schema := []byte(p.contract.Schema)
-	if schema == nil {
-		schema = impulse.Schema(variant)
-	}
-	task, err := impulseTask(schema, variant)
-	if err != nil {
-		return nil, err
-	}
-	prompts := make([][]int32, len(records))
+func (p *prompted) score(ctx context.Context, records []impulse.Record, task evalx.Task, constrained bool, opts salamandra.GenerateOptions, log io.Writer) ([]evalx.Result, error) {
+	prompts, queries := make([][]int32, len(records)), make([]string, len(records))
+	var err error
 	for i, r := range records {
+		queries[i] = r.Query
 		if prompts[i], err = p.prompt(r.Query); err != nil {
 			return nil, fmt.Errorf("query %s: %w", r.ID, err)
+		}
+	}
+	if constrained {
+		if opts.Constrain, err = p.constraint(queries); err != nil {
+			return nil, err
 		}
 	}
 	start, tokens := time.Now(), 0

@@ -1,9 +1,3 @@
-// Command impulse fine-tunes a Salamandra model for the IMPULSE query parser
-// and makes the result ready for deployment.
-//
-// Each step is a command: prepare makes training examples of annotated
-// questions, train fits an adapter, validate scores it, merge puts it into the
-// base weights. See impulse --help.
 package main
 
 import (
@@ -38,7 +32,10 @@ func newRootCommand() *cobra.Command {
 		newPrepareCommand(),
 		newTrainCommand(),
 		newValidateCommand(),
+		newCompareCommand(),
 		newMergeCommand(),
+		newVerifyCommand(),
+		newExportCommand(),
 		newDemoCommand(),
 		newDoctorCommand(),
 	)

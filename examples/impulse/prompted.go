@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +17,7 @@ import (
 	"github.com/impulse-salamandra/finetune/evalx"
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/salamandra"
-	"github.com/impulse-salamandra/finetune/salamandra/hub"
+	"github.com/impulse-salamandra/finetune/salamandra/constrain"
 	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
 )
 
@@ -25,7 +26,7 @@ type promptedOptions struct {
 	ModelPath, BaseModel string
 	PromptFile, Schema   string
 	Dtype                string
-	AllowDrift           bool
+	AllowDrift, Download bool
 }
 
 // prompted is a model, or a model with an adapter, and the prompt it was
@@ -38,21 +39,59 @@ type prompted struct {
 	stop      []int32
 }
 
+// vocabulary is the tokenizer's, as constraints need it.
+func (p *prompted) vocabulary() *constrain.Vocabulary {
+	return constrain.NewVocabulary(p.tokenizer.VocabSize(), p.tokenizer.TokenBytes, p.stop)
+}
+
+// constraint returns what keeps the answer to each query to the schema and
+// layout of the contract; where the schema has it, the query that the answer
+// repeats is given.
+func (p *prompted) constraint(queries []string) (func(row int) (*constrain.Matcher, error), error) {
+	if p.contract.Schema == nil {
+		return nil, fmt.Errorf("%s has no schema: give one with --schema, or say --constrained=false", chatml.ContractFile)
+	}
+	opts := constrain.DefaultOptions()
+	opts.Indent = p.contract.Layout.Indent
+	grammar, err := constrain.Compile(p.contract.Schema, opts)
+	if err != nil {
+		return nil, fmt.Errorf("schema: %w (--constrained=false asks the bare model)", err)
+	}
+	vocabulary := p.vocabulary()
+	return func(row int) (*constrain.Matcher, error) {
+		query, err := json.Marshal(queries[row])
+		if err != nil {
+			return nil, err
+		}
+		g, err := grammar.With(map[string]json.RawMessage{queryPath: query})
+		if errors.Is(err, constrain.ErrConstant) {
+			g, err = grammar, nil // no such place in this schema
+		}
+		if err != nil {
+			return nil, err
+		}
+		return g.Matcher(vocabulary)
+	}, nil
+}
+
+// queryPath is where an answer repeats the query.
+const queryPath = "meta.original_query"
+
 // openPrompted loads what --model-path names: an adapter directory with its
 // base, or a model directory. Prompt and schema are those of its prompt.json;
 // a flag that differs wins, with a warning, and any other difference is
 // refused.
 func openPrompted(ctx context.Context, backend compute.Backend, o promptedOptions, out, log io.Writer) (*prompted, error) {
-	dir, err := hub.Resolve(o.ModelPath)
+	dir, err := findModel(ctx, "--model-path", o.ModelPath, o.Download, log)
 	if err != nil {
-		return nil, fmt.Errorf("--model-path: %w", err)
+		return nil, err
 	}
 	base, adapter := dir, (*lora.Adapter)(nil)
 	if _, err := os.Stat(filepath.Join(dir, lora.ConfigFile)); err == nil {
 		if adapter, err = lora.ReadAdapter(dir); err != nil {
 			return nil, err
 		}
-		if base, err = baseOf(adapter, o.BaseModel); err != nil {
+		if base, err = findBase(ctx, adapter, o.BaseModel, o.Download, log); err != nil {
 			return nil, err
 		}
 	}
@@ -61,6 +100,9 @@ func openPrompted(ctx context.Context, backend compute.Backend, o promptedOption
 		return nil, err
 	}
 	if err := p.readContract(ctx, dir, base, adapter != nil, o, out); err != nil {
+		return nil, err
+	}
+	if err := warnTemplate(base, p.contract.Template(), out); err != nil {
 		return nil, err
 	}
 	if p.model, err = loadModel(ctx, backend, base, o.Dtype, log); err != nil {
@@ -88,25 +130,6 @@ func (p *prompted) close() {
 		p.generator.Close()
 	}
 	_ = p.model.Close()
-}
-
-// baseOf finds the base of an adapter: the flag, else what the adapter names.
-func baseOf(a *lora.Adapter, flag string) (string, error) {
-	if flag != "" {
-		dir, err := hub.Resolve(flag)
-		if err != nil {
-			return "", fmt.Errorf("--base-model: %w", err)
-		}
-		return dir, nil
-	}
-	if a.Config.BaseModelNameOrPath == "" {
-		return "", fmt.Errorf("the adapter does not name its base model: give --base-model")
-	}
-	dir, err := hub.Resolve(a.Config.BaseModelNameOrPath)
-	if err != nil {
-		return "", fmt.Errorf("base model of the adapter: %w (or give --base-model)", err)
-	}
-	return dir, nil
 }
 
 // readContract finds out how the model is prompted.

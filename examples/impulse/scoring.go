@@ -2,18 +2,10 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/impulse-salamandra/finetune/dataset/impulse"
 	"github.com/impulse-salamandra/finetune/evalx"
 )
-
-// impulseTask scores parsed queries against annotations by the standard rules,
-// without equivalence sets.
-func impulseTask(schema []byte, variant impulse.Variant) (evalx.Task, error) {
-	r, err := newRules(standardRules, "", schema, variant)
-	return r.Task, err
-}
 
 // queryType names what a query restricts: its one kind of restriction, "mixed"
 // for several, "topic" for none.
@@ -36,14 +28,6 @@ func queryType(want evalx.Value) string {
 		return kinds[0]
 	}
 	return "mixed"
-}
-
-// schemaVariant tells which variant of answers a schema describes.
-func schemaVariant(schema []byte) impulse.Variant {
-	if strings.Contains(string(schema), `"metric"`) {
-		return impulse.V1
-	}
-	return impulse.Current
 }
 
 // answerSchema resolves --schema of train: a file, none, or auto, which is the

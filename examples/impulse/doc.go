@@ -1,3 +1,10 @@
+// Command impulse fine-tunes a Salamandra model for the IMPULSE query parser
+// and makes the result ready for deployment.
+//
+// Each step is a command: prepare makes training examples of annotated
+// questions, train fits an adapter, validate scores it, merge puts it into the
+// base weights. See impulse --help.
+//
 // # Scores
 //
 // There are two rule sets. impulse-published is that of the validation script of

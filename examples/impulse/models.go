@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/impulse-salamandra/finetune/chatml"
+	"github.com/impulse-salamandra/finetune/chatml/templatecheck"
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra/hub"
+)
+
+// findModel returns the directory of the model that a flag names: a directory,
+// or a hub model in the local cache. One that is not there is downloaded only
+// if told so: a mistyped path looks like a hub id.
+func findModel(ctx context.Context, flag, name string, mayDownload bool, log io.Writer) (string, error) {
+	dir, err := hub.Resolve(name)
+	if errors.Is(err, hub.ErrNotFound) && mayDownload {
+		fmt.Fprintf(log, "%s is not here: downloading it\n", name)
+		dir, err = download(ctx, name, log)
+	} else if errors.Is(err, hub.ErrNotFound) {
+		err = fmt.Errorf("%w (or let --download fetch it)", err)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", flag, err)
+	}
+	return dir, nil
+}
+
+func download(ctx context.Context, name string, log io.Writer) (string, error) {
+	var bar *progress
+	dir, err := hub.Download(ctx, name, hub.Options{Progress: func(p hub.Progress) {
+		if bar == nil {
+			bar = newProgress(log, "downloading "+name, p.Size)
+		}
+		bar.set(p.Done, p.File)
+	}})
+	if bar != nil {
+		bar.done()
+	}
+	return dir, err
+}
+
+// findBase finds the base of an adapter: what the flag names, else what the
+// adapter names.
+func findBase(ctx context.Context, a *lora.Adapter, flag string, mayDownload bool, log io.Writer) (string, error) {
+	if flag != "" {
+		return findModel(ctx, "--base-model", flag, mayDownload, log)
+	}
+	if a.Config.BaseModelNameOrPath == "" {
+		return "", fmt.Errorf("the adapter does not name its base model: give --base-model")
+	}
+	return findModel(ctx, "base model of the adapter (--base-model gives another)", a.Config.BaseModelNameOrPath, mayDownload, log)
+}
+
+// warnTemplate says so if a model's own chat template would prompt it otherwise
+// than we do.
+func warnTemplate(dir string, t chatml.Template, out io.Writer) error {
+	r, err := templatecheck.Check(dir, t)
+	if err == nil && r.Warn() {
+		fmt.Fprintf(out, "warning: %s\n", r)
+	}
+	return err
+}
