@@ -81,7 +81,9 @@ func TestTrainMergeValidate(t *testing.T) {
 	}
 	require.NotContains(t, out, "no prompt.json", "merge carries it over")
 	var saved struct {
-		Summary struct{ Overall map[string]struct{ Share float64 } }
+		Summary struct {
+			Overall map[string]struct{ Share float64 }
+		}
 	}
 	require.NoError(t, json.Unmarshal(read(t, results), &saved))
 	require.Equal(t, 1.0, saved.Summary.Overall["schema_compliant"].Share, "answers are kept to the schema: %v", saved.Summary.Overall)
