@@ -306,14 +306,14 @@ func (b *builder) only(n *node) (byte, *node, bool) {
 // shortestStep returns the first byte of the shortest completion of n, of equal
 // ones the one first in the order of bytes, and the state after it. Then the
 // completion chosen there is the rest of the one chosen here.
-func (b *builder) shortestStep(n *node) (byte, *node) {
+func (b *builder) shortestStep(n *node) (letter byte, next *node) {
 	s := b.stepsOf(n)
 	for c, place := range s.index {
-		if d := s.next[place]; d != nil && d.min == n.min-1 {
-			return byte(c), d
+		if d := s.next[place]; d != nil && (next == nil || d.min < next.min) {
+			letter, next = byte(c), d
 		}
 	}
-	panic("constrain: a state's shortest completion is not one longer than the next one's") // cut and derive disagree
+	return letter, next
 }
 
 // alphabet marks every byte of every string of n.

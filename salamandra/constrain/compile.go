@@ -44,7 +44,7 @@ type Grammar struct {
 
 // Compile reads a JSON Schema. See the package documentation for the keywords
 // that it enforces. Its error is a *CompileError with all faults of schema and
-// constants.
+// constants, unless it is about an indent not from 0 to 16 or a MaxStates below 1.
 func Compile(schema []byte, opts Options) (*Grammar, error) {
 	if opts.Indent < 0 || opts.Indent > 16 || opts.MaxStates < 1 {
 		return nil, fmt.Errorf("constrain: indent %d, want 0 to 16, and max states %d, want 1 or more", opts.Indent, opts.MaxStates)
@@ -56,8 +56,9 @@ func Compile(schema []byte, opts Options) (*Grammar, error) {
 	return compile(newBuilder(opts.MaxStates), root, opts)
 }
 
-// With returns the grammar of the same schema with other constants. It shares
-// what is cached with g, so that a grammar for each request costs little.
+// With returns the grammar of the same schema with other constants, in the place
+// of those it was compiled with. It shares what is cached with g, so that a
+// grammar for each request costs little. Its error is a *CompileError.
 func (g *Grammar) With(constants map[string]json.RawMessage) (*Grammar, error) {
 	opts := g.opts
 	opts.Constants = constants

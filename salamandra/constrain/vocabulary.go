@@ -33,6 +33,7 @@ type Vocabulary struct {
 // Bytes need not be whole characters: byte-fallback tokens and tokens that hold
 // part of a character are followed byte by byte.
 func NewVocabulary(size int, bytesOf func(id int32) ([]byte, bool), end []int32) *Vocabulary {
+	size = max(size, 0)
 	v := &Vocabulary{size: size, end: slices.Clone(end), text: make([][]byte, size)}
 	for id := range int32(size) {
 		if text, ok := bytesOf(id); ok && len(text) > 0 && len(text) < 1<<16 && !slices.Contains(end, id) {
@@ -80,8 +81,7 @@ func NewVocabulary(size int, bytesOf func(id int32) ([]byte, bool), end []int32)
 // endingAt returns the tokens whose last byte is node i.
 func (v *Vocabulary) endingAt(i int32) []int32 {
 	// Tokens are sorted, so those that end here come before those below.
-	to := v.tokens[i+1]
-	return v.ids[v.tokens[i]:to]
+	return v.ids[v.tokens[i]:v.tokens[i+1]]
 }
 
 // child returns the node under node i for byte c, -1 for none; the node of the
