@@ -200,6 +200,27 @@ func TestDrift(t *testing.T) {
 	require.Contains(t, out, "warning: --schema differs")
 }
 
+// TestValidatePredictions scores written answers by both rule sets without a
+// model.
+func TestValidatePredictions(t *testing.T) {
+	dir := t.TempDir()
+	answers := filepath.Join(dir, "answers.jsonl")
+	require.NoError(t, os.WriteFile(answers, []byte(`{"id": "SAMPLE_01", "response": "no idea"}`+"\n"), 0o644))
+	for _, rules := range []string{standardRules, publishedRules} {
+		status, out, errs := impulseMain(t, "validate", "--predictions", answers, "--rules", rules, "--tsv", filepath.Join(dir, rules+".tsv"))
+		require.Zero(t, status, errs)
+		require.Contains(t, out, "19 queries have no answer")
+		require.Contains(t, out, "Total tests: 1")
+	}
+	status, _, errs := impulseMain(t, "validate", "--predictions", answers, "--rules", "mine", "--model-path", "x")
+	require.Equal(t, 1, status)
+	require.Contains(t, errs, "exclude each other")
+}
+
+func TestColour(t *testing.T) {
+	require.Equal(t, "\x1b[32m  Passed: 1\x1b[0m\n\x1b[31m  Failed: 2\x1b[0m\nother\n", colour("  Passed: 1\n  Failed: 2\nother\n"))
+}
+
 func TestDoctor(t *testing.T) {
 	status, out, errs := impulseMain(t, "doctor")
 	require.Zero(t, status, errs)

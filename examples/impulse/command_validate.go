@@ -123,7 +123,15 @@ func runValidate(ctx context.Context, o validateOptions, out, log io.Writer) err
 	if err != nil {
 		return err
 	}
-	if err := s.rules.writeSummary(out, s.results); err != nil {
+	var summary strings.Builder
+	if err := s.rules.writeSummary(&summary, s.results); err != nil {
+		return err
+	}
+	text := summary.String()
+	if isTerminal(out) {
+		text = colour(text)
+	}
+	if _, err := io.WriteString(out, text); err != nil {
 		return err
 	}
 	return o.save(s, out)
