@@ -34,8 +34,21 @@ type AtomicFile struct {
 	done bool // committed or aborted
 }
 
-// CreateFile begins the file at path, which may be of any format.
+// CreateFile begins the file at path, which may be of any format. It refuses to
+// take the place of what is no regular file, such as a device or a directory,
+// with [fs.ErrInvalid]; a symbolic link stays and the file it leads to is
+// replaced.
 func CreateFile(path string) (*AtomicFile, error) {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		info, err := os.Stat(target)
+		if err != nil {
+			return nil, err
+		}
+		if !info.Mode().IsRegular() {
+			return nil, &fs.PathError{Op: "replace", Path: path, Err: fmt.Errorf("%w: not a regular file", fs.ErrInvalid)}
+		}
+		path = target
+	}
 	for {
 		name := fmt.Sprintf("%s.tmp-%08x", path, rand.Uint32())
 		file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
