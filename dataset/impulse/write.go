@@ -3,14 +3,12 @@ package impulse
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/impulse-salamandra/finetune/chatml"
 	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 )
 
 // Conversation returns the record as a training example: the system prompt,
@@ -58,7 +56,7 @@ func AppendLine(dst []byte, r dataset.Record) []byte {
 // WriteJSONL writes one [AppendLine] per record, which [dataset.ReadJSONL]
 // reads. The file appears under its name, in place of one that may be there,
 // when it is complete and on disk; after an error nothing has changed.
-func WriteJSONL(ctx context.Context, path string, records []dataset.Record) (err error) {
+func WriteJSONL(ctx context.Context, path string, records []dataset.Record) error {
 	var lines []byte
 	for _, r := range records {
 		lines = AppendLine(lines, r)
@@ -66,22 +64,10 @@ func WriteJSONL(ctx context.Context, path string, records []dataset.Record) (err
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
-	if err != nil {
+	if err := safetensors.WriteFile(path, lines); err != nil {
 		return fmt.Errorf("impulse: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-			err = fmt.Errorf("impulse: %w", err)
-		}
-	}()
-	_, err = f.Write(lines)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return nil
 }
 
 // appendAnswer appends v in the layout of answers: two spaces per level, one

@@ -208,6 +208,9 @@ func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer)
 	if err != nil {
 		return nil, err
 	}
+	if len(records) == 0 {
+		return nil, fmt.Errorf("%s: no examples", o.Data)
+	}
 	tok, err := tokenizer.Load(base)
 	if err != nil {
 		return nil, err

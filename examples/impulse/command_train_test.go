@@ -129,6 +129,8 @@ func TestTrainRefuses(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "c.json")
 	require.NoError(t, os.WriteFile(config, []byte(`{"lora-r": "many", "lora_x": 1}`), 0o644))
 	bare := t.TempDir()
+	empty := filepath.Join(t.TempDir(), "empty.jsonl")
+	require.NoError(t, os.WriteFile(empty, nil, 0o644))
 	for _, row := range []struct {
 		name string
 		args []string
@@ -142,6 +144,7 @@ func TestTrainRefuses(t *testing.T) {
 		{"unknown model", []string{"--model", "BSC-LT/none", "--data", data, "--output-dir", "out"}, []string{"hf download BSC-LT/none"}},
 		{"a directory that is no model", []string{"--model", bare, "--data", data, "--output-dir", "out"}, []string{"no tokenizer.json in " + bare}},
 		{"no data", []string{"--model", tinyModel, "--data", "none.jsonl", "--output-dir", "out"}, []string{"none.jsonl"}},
+		{"empty data", []string{"--model", tinyModel, "--data", empty, "--output-dir", "out"}, []string{"empty.jsonl: no examples"}},
 		{"too long", []string{"--model", tinyModel, "--data", data, "--output-dir", "out", "--max-length", "100"}, []string{"TRAIN_0001", "100"}},
 		{"faults of a config file", []string{"--config", config}, []string{"no flag --lora-x", "lora-r"}},
 		{"unknown backend", []string{"--model", tinyModel, "--data", data, "--output-dir", filepath.Join(bare, "o"), "--backend", "tpu9"}, []string{"backend tpu9"}},
@@ -207,12 +210,15 @@ func TestValidatePredictions(t *testing.T) {
 	answers := filepath.Join(dir, "answers.jsonl")
 	require.NoError(t, os.WriteFile(answers, []byte(`{"id": "SAMPLE_01", "response": "no idea"}`+"\n"), 0o644))
 	for _, rules := range []string{standardRules, publishedRules} {
-		status, out, errs := impulseMain(t, "validate", "--predictions", answers, "--rules", rules, "--tsv", filepath.Join(dir, rules+".tsv"))
+		status, out, errs := impulseMain(t, "validate", "--predictions", answers, "--rules", rules, "--tsv", filepath.Join(dir, "new", "deep", rules+".tsv"))
 		require.Zero(t, status, errs)
 		require.Contains(t, out, "19 queries have no answer")
 		require.Contains(t, out, "Total tests: 1")
 	}
-	status, _, errs := impulseMain(t, "validate", "--predictions", answers, "--rules", "mine", "--model-path", "x")
+	status, _, errs := impulseMain(t, "validate", "--predictions", answers, "--save-results", dir)
+	require.Equal(t, 1, status)
+	require.Contains(t, errs, "not a regular file")
+	status, _, errs = impulseMain(t, "validate", "--predictions", answers, "--rules", "mine", "--model-path", "x")
 	require.Equal(t, 1, status)
 	require.Contains(t, errs, "exclude each other")
 }

@@ -8,6 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -83,7 +86,8 @@ func (o *promptedOptions) addFlags(cmd *cobra.Command) {
 	f.BoolVar(&o.AllowDrift, "allow-drift", false, "go on although tokenizer or base differ from training")
 }
 
-// check lists what is wrong with the flags.
+// check lists what is wrong with the flags, and makes the directories of the
+// files to write.
 func (o *validateOptions) check() error {
 	var faults []error
 	switch {
@@ -91,6 +95,22 @@ func (o *validateOptions) check() error {
 		faults = append(faults, errors.New("--model-path is required, or --predictions"))
 	case o.ModelPath != "" && o.Predictions != "":
 		faults = append(faults, errors.New("--model-path and --predictions exclude each other"))
+	}
+	// A file that cannot be written must not cost the answers.
+	for _, path := range []string{o.SaveResults, o.TSV, o.Report} {
+		if path == "" {
+			continue
+		}
+		f, err := safetensors.CreateFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err = os.MkdirAll(filepath.Dir(path), 0o755); err == nil {
+				f, err = safetensors.CreateFile(path)
+			}
+		}
+		if err == nil {
+			err = f.Abort()
+		}
+		faults = append(faults, err)
 	}
 	return errors.Join(append(faults, o.Generate.Validate())...)
 }
