@@ -1,11 +1,9 @@
-package salamandra
+package salamandra_test
 
 import (
 	"context"
 	"math"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/gomlx/compute"
@@ -14,72 +12,29 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/stretchr/testify/require"
 
-	_ "github.com/gomlx/compute/gobackend"
-
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
-
-// referenceModels lists the reference models' directories.
-func referenceModels(t *testing.T) []string {
-	t.Helper()
-	root := os.Getenv("SALAMANDRA_REFERENCE")
-	if root == "" {
-		root = filepath.Join("testdata", "reference")
-	}
-	configs, err := filepath.Glob(filepath.Join(root, "models", "*", "config.json"))
-	require.NoError(t, err)
-	require.NotEmpty(t, configs)
-	for i := range configs {
-		configs[i] = filepath.Dir(configs[i])
-	}
-	return configs
-}
-
-// goldenTensor reads a tensor of forward.safetensors as float32, integers too.
-func goldenTensor(t *testing.T, dir, name string) []float32 {
-	t.Helper()
-	f, err := safetensors.Open(filepath.Join(dir, "golden", "forward.safetensors"))
-	require.NoError(t, err)
-	defer f.Close()
-	info, ok := f.Info(name)
-	require.True(t, ok, name)
-	data, err := f.Bytes(name)
-	require.NoError(t, err)
-	values := make([]float32, info.NumElements())
-	if info.Dtype == safetensors.I64 {
-		for i := range values {
-			values[i] = float32(uint32(data[8*i]) | uint32(data[8*i+1])<<8 | uint32(data[8*i+2])<<16)
-		}
-		return values
-	}
-	require.NoError(t, safetensors.DecodeFloat32(values, data, info.Dtype))
-	return values
-}
 
 // TestBFloat16 computes in bfloat16: logits are about as far from the float32
 // reference as those of Transformers in bfloat16, neither much further nor so
-// near that float32 would be at work, and every product but those of float32
-// scores takes bfloat16 operands.
+// near that float32 would be at work, and every product takes bfloat16 operands.
 func TestBFloat16(t *testing.T) {
-	config := "go:ops_sequential"
-	if env := os.Getenv("GOMLX_BACKEND"); strings.HasPrefix(env, "xla") {
-		config = env
-	}
-	backend, err := compute.NewWithConfig(config)
-	require.NoError(t, err)
-	for _, dir := range referenceModels(t) {
-		t.Run(filepath.Base(dir), func(t *testing.T) {
-			m, err := Load(context.Background(), backend, dir, Options{Dtype: "bfloat16"})
+	salamandratest.EachModel(t, func(t *testing.T, dir string) {
+		path := filepath.Join(dir, "golden", "forward.safetensors")
+		golden := salamandratest.Floats(t, path)
+		ids, mask := salamandratest.Rows(t, path, "input_ids"), salamandratest.Rows(t, path, "attention_mask")
+		layout := salamandra.SharedPrefix{B: len(ids), S: len(ids[0])}
+		var flat []int32
+		for _, row := range ids {
+			flat = append(flat, row...)
+		}
+		salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+			m, err := salamandra.Load(context.Background(), b, dir, salamandra.Options{Dtype: "bfloat16"})
 			require.NoError(t, err)
 			defer m.Close()
-			ids, mask := goldenTensor(t, dir, "input_ids"), goldenTensor(t, dir, "attention_mask")
-			flat := make([]int32, len(ids))
-			for i := range ids {
-				flat[i] = int32(ids[i])
-			}
-			layout := SharedPrefix{B: 3, S: len(ids) / 3}
 			var g *Graph
-			p, err := m.NewProgram("bf16", nil, func(tr Transformer, args []*Node) []*Node {
+			p, err := m.NewProgram("bf16", nil, func(tr salamandra.Transformer, args []*Node) []*Node {
 				g = args[0].Graph()
 				return []*Node{tr.Logits(tr.Blocks(tr.Embed(args[0]), layout.Positions(g), layout))}
 			})
@@ -89,17 +44,19 @@ func TestBFloat16(t *testing.T) {
 			require.NoError(t, err)
 			got := tensors.MustCopyFlatData[float32](out[0])
 
-			want, theirs := goldenTensor(t, dir, "logits"), goldenTensor(t, dir, "logits_bf16_compute")
+			want, theirs := golden["logits"], golden["logits_bf16_compute"]
+			require.Len(t, theirs, len(got))
 			v := m.Config.VocabSize
 			var ours, reference float64
-			for place, seen := range mask {
-				for i := place * v; seen == 1 && i < (place+1)*v; i++ {
+			for row := range mask {
+				from := row * layout.S * v
+				for i := from; i < from+count(mask[row])*v; i++ {
 					ours += math.Abs(float64(got[i] - want[i]))
 					reference += math.Abs(float64(theirs[i] - want[i]))
 				}
 			}
 			ratio := ours / reference
-			t.Logf("mean error %.3f of Transformers' in bfloat16, on %s", ratio, backend.Name())
+			t.Logf("mean error %.3f of Transformers' in bfloat16, on %s", ratio, b.Name())
 			require.LessOrEqual(t, ratio, 1.1)
 			require.GreaterOrEqual(t, ratio, 0.1)
 
@@ -115,5 +72,5 @@ func TestBFloat16(t *testing.T) {
 			}
 			require.Equal(t, 9*m.Config.NumHiddenLayers+1, products, "seven layers and two of attention a block, and the head")
 		})
-	}
+	})
 }

@@ -79,19 +79,12 @@ func exportModel(ctx context.Context, o exportOptions, t gguf.Type, log io.Write
 	if err != nil {
 		return gguf.Report{}, err
 	}
-	var bar *progress
+	bar := newProgress(log, "exporting")
 	report, err := gguf.ExportModel(ctx, gguf.ModelOptions{
 		Model: dir, Output: o.Output, Type: t,
-		Progress: func(done, total int) {
-			if bar == nil {
-				bar = newProgress(log, "exporting", int64(total))
-			}
-			bar.set(int64(done), "")
-		},
+		Progress: func(done, total int) { bar.set(int64(done), int64(total), "") },
 	})
-	if bar != nil {
-		bar.done()
-	}
+	bar.done()
 	return report, err
 }
 

@@ -67,19 +67,12 @@ func runMerge(ctx context.Context, o mergeOptions, out, log io.Writer) error {
 	if err := o.checkContract(ctx, base, out); err != nil {
 		return err
 	}
-	var bar *progress
+	bar := newProgress(log, "merging")
 	report, err := lora.Merge(ctx, lora.MergeOptions{
 		Base: base, Adapter: o.AdapterPath, Output: o.OutputPath, Dtype: o.Dtype, MaxShardSize: o.MaxShardSize,
-		Progress: func(p lora.MergeProgress) {
-			if bar == nil {
-				bar = newProgress(log, "merging", p.Total)
-			}
-			bar.set(p.Done, "")
-		},
+		Progress: func(p lora.MergeProgress) { bar.set(p.Done, p.Total, "") },
 	})
-	if bar != nil {
-		bar.done()
-	}
+	bar.done()
 	if err != nil {
 		return err
 	}
@@ -105,10 +98,5 @@ func (o *mergeOptions) checkContract(ctx context.Context, base string, out io.Wr
 	if err != nil {
 		return err
 	}
-	actual := trained
-	actual.TokenizerSHA256 = tok.Hash()
-	if actual.BaseSHA256, err = hashWeights(ctx, base); err != nil {
-		return err
-	}
-	return allowDrift(trained.Check(actual), o.AllowDrift, out)
+	return checkDrift(ctx, trained, tok, base, o.AllowDrift, out)
 }

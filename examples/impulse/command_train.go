@@ -350,13 +350,13 @@ func (o *trainOptions) fit(ctx context.Context, backend compute.Backend, model *
 	defer cancel()
 	memory := peakMemory(ctx, backend)
 
-	bar := newProgress(log, "training", int64(trainer.TotalSteps()))
+	bar := newProgress(log, "training")
 	defer bar.done()
 	var last train.Step
 	err = trainer.Run(ctx, train.Hooks{
 		Step: func(s train.Step) error {
 			last = s
-			bar.set(int64(s.Step), fmt.Sprintf("loss %.4f", s.Loss))
+			bar.set(int64(s.Step), int64(trainer.TotalSteps()), fmt.Sprintf("loss %.4f", s.Loss))
 			return metrics.Encode(stepLine{
 				Step: s.Step, Epoch: s.Epoch, Loss: s.Loss, GradNorm: s.GradNorm, LearningRate: s.LearningRate,
 				Tokens: s.SequenceTokens, TrainedTokens: s.TrainedTokens,
@@ -396,17 +396,9 @@ func (o *trainOptions) write(layers *lora.Layers, contract chatml.Contract, out 
 
 // loadModel loads a model and shows how far it is.
 func loadModel(ctx context.Context, backend compute.Backend, dir, dtype string, log io.Writer) (*salamandra.Model, error) {
-	var bar *progress
-	m, err := salamandra.Load(ctx, backend, dir, salamandra.Options{Dtype: dtype, Progress: func(done, total int64) {
-		if bar == nil {
-			bar = newProgress(log, "loading "+dir, total)
-		}
-		bar.set(done, "")
-	}})
-	if bar != nil {
-		bar.done()
-	}
-	return m, err
+	bar := newProgress(log, "loading "+dir)
+	defer bar.done()
+	return salamandra.Load(ctx, backend, dir, salamandra.Options{Dtype: dtype, Progress: func(done, total int64) { bar.set(done, total, "") }})
 }
 
 // hashWeights is the identity of a model's weights in a contract.

@@ -274,11 +274,11 @@ func (p *prompted) score(ctx context.Context, records []impulse.Record, task eva
 		}
 	}
 	start, tokens := time.Now(), 0
-	bar := newProgress(log, "answering", int64(len(records)*opts.MaxNewTokens))
+	bar := newProgress(log, "answering")
 	opts.StopTokens = p.stop
 	opts.OnToken = func(int, int32) {
 		tokens++
-		bar.set(int64(tokens), fmt.Sprintf("%d tokens", tokens))
+		bar.set(int64(tokens), int64(len(records)*opts.MaxNewTokens), fmt.Sprintf("%d tokens", tokens))
 	}
 	if p.model.Backend().Name() == goBackendName {
 		// Small products run on one thread there: batches side by side instead.

@@ -30,17 +30,9 @@ func findModel(ctx context.Context, flag, name string, mayDownload bool, log io.
 }
 
 func download(ctx context.Context, name string, log io.Writer) (string, error) {
-	var bar *progress
-	dir, err := hub.Download(ctx, name, hub.Options{Progress: func(p hub.Progress) {
-		if bar == nil {
-			bar = newProgress(log, "downloading "+name, p.Size)
-		}
-		bar.set(p.Done, p.File)
-	}})
-	if bar != nil {
-		bar.done()
-	}
-	return dir, err
+	bar := newProgress(log, "downloading "+name)
+	defer bar.done()
+	return hub.Download(ctx, name, hub.Options{Progress: func(p hub.Progress) { bar.set(p.Done, p.Size, p.File) }})
 }
 
 // findBase finds the base of an adapter: what the flag names, else what the

@@ -13,27 +13,25 @@ import (
 type progress struct {
 	out   io.Writer
 	title string
-	total int64
-	bar   *progressbar.ProgressBar // nil without a terminal
+	bar   *progressbar.ProgressBar // made by the first set; nil without a terminal
 	shown time.Time
 }
 
 // linePeriod is how often a line is written where there is no bar.
 const linePeriod = 5 * time.Second
 
-func newProgress(out io.Writer, title string, total int64) *progress {
-	p := &progress{out: out, title: title, total: total, shown: time.Now()}
-	if isTerminal(out) {
-		p.bar = progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(out), progressbar.OptionSetDescription(title), progressbar.OptionShowCount(),
-			progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionFullWidth(),
-			progressbar.OptionClearOnFinish())
-	}
-	return p
+func newProgress(out io.Writer, title string) *progress {
+	return &progress{out: out, title: title, shown: time.Now()}
 }
 
 // set tells that done of total is finished; detail is shown beside it.
-func (p *progress) set(done int64, detail string) {
+func (p *progress) set(done, total int64, detail string) {
+	if p.bar == nil && isTerminal(p.out) {
+		p.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription(p.title), progressbar.OptionShowCount(),
+			progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionFullWidth(),
+			progressbar.OptionClearOnFinish())
+	}
 	if p.bar != nil {
 		p.bar.Describe(p.title + " " + detail)
 		_ = p.bar.Set64(done) // a failing terminal must not stop the work
@@ -41,7 +39,7 @@ func (p *progress) set(done int64, detail string) {
 	}
 	if time.Since(p.shown) >= linePeriod {
 		p.shown = time.Now()
-		fmt.Fprintf(p.out, "%s %d/%d %s\n", p.title, done, p.total, detail)
+		fmt.Fprintf(p.out, "%s %d/%d %s\n", p.title, done, total, detail)
 	}
 }
 

@@ -39,11 +39,6 @@ type prompted struct {
 	stop      []int32
 }
 
-// vocabulary is the tokenizer's, as constraints need it.
-func (p *prompted) vocabulary() *constrain.Vocabulary {
-	return constrain.NewVocabulary(p.tokenizer.VocabSize(), p.tokenizer.TokenBytes, p.stop)
-}
-
 // constraint returns what keeps the answer to each query to the schema and
 // layout of the contract; where the schema has it, the query that the answer
 // repeats is given.
@@ -57,7 +52,7 @@ func (p *prompted) constraint(queries []string) (func(row int) (*constrain.Match
 	if err != nil {
 		return nil, fmt.Errorf("schema: %w (--constrained=false asks the bare model)", err)
 	}
-	vocabulary := p.vocabulary()
+	vocabulary := constrain.NewVocabulary(p.tokenizer.VocabSize(), p.tokenizer.TokenBytes, p.stop)
 	return func(row int) (*constrain.Matcher, error) {
 		query, err := json.Marshal(queries[row])
 		if err != nil {
@@ -166,19 +161,26 @@ func (p *prompted) readContract(ctx context.Context, dir, base string, isAdapter
 	if !known {
 		return nil
 	}
-	// What cannot be chosen must be what it was in training.
+	weights := base
+	if !isAdapter {
+		weights = "" // a merged model has others than its base
+	}
+	return checkDrift(ctx, trained, p.tokenizer, weights, o.AllowDrift, out)
+}
+
+// checkDrift refuses what cannot be chosen and is not as it was in training: the
+// tokenizer, and the weights in the directory base, "" to leave them out. If
+// told so it warns instead.
+func checkDrift(ctx context.Context, trained chatml.Contract, tok *tokenizer.Tokenizer, base string, allow bool, out io.Writer) error {
 	actual := trained
-	actual.TokenizerSHA256, actual.BaseSHA256 = p.tokenizer.Hash(), ""
-	if isAdapter && trained.BaseSHA256 != "" {
+	actual.TokenizerSHA256, actual.BaseSHA256 = tok.Hash(), ""
+	if base != "" && trained.BaseSHA256 != "" {
+		var err error
 		if actual.BaseSHA256, err = hashWeights(ctx, base); err != nil {
 			return err
 		}
 	}
-	return allowDrift(trained.Check(actual), o.AllowDrift, out)
-}
-
-// allowDrift turns a difference from training into a warning if told so.
-func allowDrift(err error, allow bool, out io.Writer) error {
+	err := trained.Check(actual)
 	if err != nil && allow {
 		fmt.Fprintf(out, "warning: %v\n", err)
 		return nil

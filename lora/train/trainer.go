@@ -203,9 +203,6 @@ func (t *Trainer) TotalSteps() int {
 	return total
 }
 
-// Compiled counts the programs compiled for batches so far.
-func (t *Trainer) Compiled() int { return len(t.gradients) + len(t.losses) }
-
 // Run trains from where the trainer stands to the end. With an evaluation plan
 // it evaluates after each epoch and at the end. When ctx ends it returns its
 // error after the step at hand; the trainer and the adapter then hold the last
