@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+
+	"github.com/gomlx/compute"
 
 	"github.com/impulse-salamandra/finetune/chatml"
 	"github.com/impulse-salamandra/finetune/chatml/templatecheck"
 	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra"
 	"github.com/impulse-salamandra/finetune/salamandra/hub"
 )
 
@@ -55,4 +59,23 @@ func warnTemplate(dir string, t chatml.Template, out io.Writer) error {
 		fmt.Fprintf(out, "warning: %s\n", r)
 	}
 	return err
+}
+
+// loadModel loads a model and shows how far it is.
+func loadModel(ctx context.Context, backend compute.Backend, dir, dtype string, log io.Writer) (*salamandra.Model, error) {
+	bar := newProgress(log, "loading "+dir)
+	defer bar.done()
+	return salamandra.Load(ctx, backend, dir, salamandra.Options{Dtype: dtype, Progress: func(done, total int64) { bar.set(done, total, "") }})
+}
+
+// hashWeights is the identity of a model's weights in a contract.
+func hashWeights(ctx context.Context, dir string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
+	if err != nil {
+		return "", err
+	}
+	if len(files) == 0 {
+		return "", fmt.Errorf("no *.safetensors in %s: it holds no weights that can be trained or served", dir)
+	}
+	return chatml.HashFiles(ctx, files...)
 }

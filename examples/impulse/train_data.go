@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/impulse-salamandra/finetune/chatml"
+	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
+)
+
+// trainingData is what the examples file became.
+type trainingData struct {
+	train, eval *dataset.Plan
+	contract    chatml.Contract
+}
+
+// readData encodes the examples, splits them and plans the batches.
+func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer) (*trainingData, error) {
+	records, err := dataset.ReadJSONL(o.Data)
+	if err != nil {
+		return nil, err
+	}
+	if len(records) == 0 {
+		return nil, fmt.Errorf("%s: no examples", o.Data)
+	}
+	tok, err := tokenizer.Load(base)
+	if err != nil {
+		return nil, err
+	}
+	contract, err := o.newContract(ctx, base, tok, records, out)
+	if err != nil {
+		return nil, err
+	}
+	if err := warnTemplate(base, contract.Template(), out); err != nil {
+		return nil, err
+	}
+	set, err := dataset.Builder{Tokenizer: tok, Template: contract.Template(), MaxLength: o.MaxLength, Overlong: overlongPolicies[o.Overlong]}.Build(records)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range set.Dropped {
+		fmt.Fprintf(out, "dropped %s: %d tokens, --max-length %d\n", d.ID, d.Tokens, o.MaxLength)
+	}
+	for _, d := range set.Truncated {
+		fmt.Fprintf(out, "prompt of %s shortened: %d tokens, --max-length %d\n", d.ID, d.Tokens, o.MaxLength)
+	}
+	trained, held, err := dataset.Split(set.Examples, o.EvalSplit, o.Train.Seed)
+	if err != nil {
+		return nil, err
+	}
+	data := &trainingData{contract: contract}
+	if data.train, err = o.plan(trained); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(out, "training on %s", data.train)
+	if len(held) > 0 {
+		if data.eval, err = o.plan(held); err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(out, "evaluating on %s", data.eval)
+	}
+	return data, nil
+}
+
+func (o *trainOptions) plan(examples []dataset.Example) (*dataset.Plan, error) {
+	opts := dataset.DefaultPlanOptions()
+	opts.BatchSize, opts.MaxShapes = o.BatchSize, o.MaxShapes
+	opts.Shuffle, opts.SharedPrefix, opts.LossAll = o.Shuffle, o.SharedPrefix, o.LossAll
+	return dataset.NewPlan(examples, opts)
+}
+
+// newContract records how the examples are prompted.
+func (o *trainOptions) newContract(ctx context.Context, base string, tok *tokenizer.Tokenizer, records []dataset.Record, out io.Writer) (chatml.Contract, error) {
+	c := chatml.Contract{
+		Date: o.Date, DefaultSystem: !o.NoDefaultSystem, BOS: o.BOS,
+		SystemPrompt: commonSystem(records), Layout: chatml.Layout{Indent: 2}, TokenizerSHA256: tok.Hash(),
+	}
+	var err error
+	if c.BaseSHA256, err = hashWeights(ctx, base); err != nil {
+		return c, err
+	}
+	var answers []string
+	for _, r := range records {
+		if n := len(r.Messages); n > 0 {
+			answers = append(answers, r.Messages[n-1].Content)
+		}
+	}
+	schema, said, err := answerSchema(o.Schema, answers)
+	if err != nil {
+		return c, err
+	}
+	fmt.Fprintln(out, said)
+	c.Schema = schema
+	return c, c.Validate()
+}
+
+// commonSystem is the system prompt of all records, empty if they differ.
+func commonSystem(records []dataset.Record) string {
+	system := func(r dataset.Record) string {
+		if len(r.Messages) > 0 && r.Messages[0].Role == chatml.System {
+			return r.Messages[0].Content
+		}
+		return ""
+	}
+	for _, r := range records {
+		if system(r) != system(records[0]) {
+			return ""
+		}
+	}
+	return system(records[0])
+}

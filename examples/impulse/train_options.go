@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/impulse-salamandra/finetune/chatml"
+	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/lora/train"
+)
+
+// trainOptions are the flags of train.
+type trainOptions struct {
+	Model, Data, OutputDir, InitAdapter string
+	Schema, Backend, Dtype, Quantize    string
+	Date                                string
+	BOS, NoDefaultSystem                bool
+	BatchSize, MaxLength, MaxShapes     int
+	EvalSplit                           float64
+	Overlong                            string
+	Shuffle, SharedPrefix, LossAll      bool
+	Overwrite, DryRun, WandB, Download  bool
+
+	LoRA  lora.Config
+	Train train.Config
+
+	args []byte // all flags, for training_args.json
+}
+
+func (o *trainOptions) addFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	o.LoRA, o.Train = lora.DefaultConfig(), train.DefaultConfig()
+	f.StringVar(&o.Model, "model", "", "base model: a directory, or a hub id in the local cache (required)")
+	f.BoolVar(&o.Download, "download", false, "fetch a hub model that is not in the local cache")
+	f.StringVar(&o.Data, "data", "", "prepared examples, JSONL of {\"messages\": [...]} (required)")
+	f.StringVar(&o.OutputDir, "output-dir", "", "directory for the adapter (required)")
+	f.StringVar(&o.InitAdapter, "init-adapter", "", "start from this adapter instead of a new one")
+	f.StringVar(&o.Schema, "schema", "auto", "JSON Schema of the answers, kept in prompt.json: auto (the built-in one if all answers fit), none, or a file")
+	f.StringVar(&o.Backend, "backend", "auto", "auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so")
+	f.StringVar(&o.Dtype, "dtype", "auto", "auto, float32, bfloat16 or float16")
+	f.StringVar(&o.Quantize, "quantize", "none", "none; 8bit and 4bit are refused")
+	f.StringVar(&o.Date, "date", chatml.DefaultDate, "date in the default system message, yyyy-mm-dd")
+	f.BoolVar(&o.BOS, "bos", false, "begin every example with <s>, as the public IMPULSE scripts do")
+	f.BoolVar(&o.NoDefaultSystem, "no-default-system", false, "add no system message where an example has none")
+
+	f.IntVar(&o.Train.Epochs, "epochs", o.Train.Epochs, "passes over the examples")
+	f.IntVar(&o.Train.MaxSteps, "max-steps", 0, "stop after this many optimiser steps; 0 for no limit")
+	f.IntVar(&o.BatchSize, "batch-size", 4, "examples per batch")
+	f.IntVar(&o.Train.GradientAccumulationSteps, "gradient-accumulation-steps", 1, "batches per optimiser step")
+	f.Float64Var(&o.Train.LearningRate, "learning-rate", o.Train.LearningRate, "highest learning rate")
+	f.StringVar(&o.Train.Scheduler, "lr-scheduler", o.Train.Scheduler, "linear, cosine or constant")
+	f.IntVar(&o.Train.WarmupSteps, "warmup-steps", 0, "steps over which the learning rate rises from 0")
+	f.Float64Var(&o.Train.MaxGradNorm, "gradient-clip", o.Train.MaxGradNorm, "longest gradient; 0 for no limit")
+	f.Float64Var(&o.Train.WeightDecay, "weight-decay", 0, "decoupled weight decay")
+	f.Uint64Var(&o.Train.Seed, "seed", o.Train.Seed, "seed of the split, the order, the adapter and the dropout")
+	f.BoolVar(&o.Train.GradientCheckpointing, "gradient-checkpointing", false, "keep one activation per block and recompute the rest: less memory, slower")
+	f.IntVar(&o.Train.HeadChunk, "head-chunk", o.Train.HeadChunk, "trained tokens that go through the head at once")
+
+	f.IntVar(&o.LoRA.Rank, "lora-r", o.LoRA.Rank, "rank of the adapter")
+	f.Float64Var(&o.LoRA.Alpha, "lora-alpha", o.LoRA.Alpha, "scale of the adapter times its rank")
+	f.Float64Var(&o.LoRA.Dropout, "lora-dropout", o.LoRA.Dropout, "dropout before the adapter")
+	f.StringSliceVar(&o.LoRA.TargetModules, "target-modules", o.LoRA.TargetModules, "linear layers to adapt")
+	f.BoolVar(&o.LoRA.UseRSLoRA, "use-rslora", false, "scale by the root of the rank")
+	f.BoolVar(&o.LoRA.UseDoRA, "use-dora", false, "train a magnitude per output as well")
+
+	f.IntVar(&o.MaxLength, "max-length", 2048, "longest example in tokens")
+	f.StringVar(&o.Overlong, "overlong", "error", "longer examples: error, drop or truncate-prompt")
+	f.Float64Var(&o.EvalSplit, "eval-split", 0.1, "share of the examples kept for evaluation")
+	f.BoolVar(&o.Shuffle, "shuffle", true, "new order of the examples in each epoch; false keeps the file's")
+	f.BoolVar(&o.SharedPrefix, "shared-prefix", true, "compute what all examples begin with once per batch")
+	f.BoolVar(&o.LossAll, "loss-all", false, "train all tokens instead of the answers")
+	f.IntVar(&o.MaxShapes, "max-shapes", 3, "most tensor shapes to compile for")
+	f.BoolVar(&o.Overwrite, "overwrite", false, "write into an output directory that is not empty")
+	f.BoolVar(&o.DryRun, "dry-run", false, "check everything, print the plan, train nothing")
+	f.BoolVar(&o.WandB, "use-wandb", false, "say how the metrics reach Weights & Biases")
+}
+
+// check lists what is wrong with the flags before anything is read.
+func (o *trainOptions) check() error {
+	faults := []error{o.Train.Validate(), o.LoRA.Validate()}
+	for _, r := range []struct{ flag, value string }{{"--model", o.Model}, {"--data", o.Data}, {"--output-dir", o.OutputDir}} {
+		if r.value == "" {
+			faults = append(faults, fmt.Errorf("%s is required", r.flag))
+		}
+	}
+	switch o.Quantize {
+	case "none":
+	case "8bit", "4bit":
+		faults = append(faults, fmt.Errorf("--quantize %s: quantised bases are not supported yet; on a GPU of 12 to 16 GB use the 2B model in bfloat16", o.Quantize))
+	default:
+		faults = append(faults, fmt.Errorf("--quantize %q, want none", o.Quantize))
+	}
+	if _, ok := overlongPolicies[o.Overlong]; !ok {
+		faults = append(faults, fmt.Errorf("--overlong %q, want error, drop or truncate-prompt", o.Overlong))
+	}
+	if entries, err := os.ReadDir(o.OutputDir); o.OutputDir != "" && !o.Overwrite && !o.DryRun && err == nil && len(entries) > 0 {
+		faults = append(faults, fmt.Errorf("--output-dir %s is not empty; choose another or say --overwrite", o.OutputDir))
+	}
+	return errors.Join(faults...)
+}
+
+var overlongPolicies = map[string]dataset.OverlongPolicy{
+	"error": dataset.OverlongError, "drop": dataset.OverlongDrop, "truncate-prompt": dataset.OverlongTruncate,
+}

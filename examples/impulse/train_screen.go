@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/impulse-salamandra/finetune/lora/train"
+)
+
+// screen tells the terminal how a run goes: progress on log, what counts
+// afterwards on out.
+type screen struct {
+	total int
+	out   io.Writer
+	bar   *progress
+	last  train.Step
+}
+
+func newScreen(total int, out, log io.Writer) *screen {
+	return &screen{total: total, out: out, bar: newProgress(log, "training")}
+}
+
+func (s *screen) hooks() train.Hooks {
+	return train.Hooks{
+		Step: func(step train.Step) error {
+			s.last = step
+			s.bar.set(int64(step.Step), int64(s.total), fmt.Sprintf("loss %.4f", step.Loss))
+			return nil
+		},
+		Evaluation: func(e train.Evaluation) error {
+			fmt.Fprintf(s.out, "after %.2f epochs, %d steps: loss %.4f, on held-out examples %.4f\n", e.Epoch, e.Step, s.last.Loss, e.Loss)
+			return nil
+		},
+	}
+}
+
+// close takes the bar away and says how the run ended.
+func (s *screen) close() {
+	s.bar.done()
+	if s.last.Step > 0 {
+		fmt.Fprintf(s.out, "loss %.4f after %d steps\n", s.last.Loss, s.last.Step)
+	}
+}

@@ -1,0 +1,69 @@
+package train
+
+import (
+	"time"
+)
+
+// Step reports one optimiser step.
+type Step struct {
+	Step          int     // from 1
+	Epoch         float64 // passes over the examples so far
+	Loss          float64 // mean over the trained tokens
+	GradNorm      float64 // before clipping
+	LearningRate  float64
+	Tokens        int // tokens computed, the shared prefix once per batch, no padding
+	TrainedTokens int
+	// SequenceTokens counts each example with its prefix: what a trainer
+	// without a shared prefix would have computed.
+	SequenceTokens int
+	Duration       time.Duration // includes compilation where a shape is new
+}
+
+// Evaluation reports the loss on the evaluation examples.
+type Evaluation struct {
+	Step   int // optimiser steps done
+	Epoch  float64
+	Loss   float64 // mean over the trained tokens
+	Tokens int     // trained tokens
+}
+
+// Epoch reports the end of one pass over the examples, or of the run within
+// one; its evaluation, if there is one, has been reported.
+type Epoch struct {
+	Step     int           // optimiser steps done
+	Epoch    float64       // passes done
+	Loss     float64       // mean over the trained tokens of the pass
+	Duration time.Duration // of its steps and its evaluation
+}
+
+// Hooks are called as training goes on, from the goroutine of [Trainer.Run];
+// nil ones are left out. An error stops the run and is returned by it.
+type Hooks struct {
+	Step       func(Step) error
+	Evaluation func(Evaluation) error
+	Epoch      func(Epoch) error
+}
+
+// Join returns hooks that call those of each of all in turn, up to the first
+// error.
+func Join(all ...Hooks) Hooks {
+	return Hooks{
+		Step:       join(all, func(h Hooks) func(Step) error { return h.Step }),
+		Evaluation: join(all, func(h Hooks) func(Evaluation) error { return h.Evaluation }),
+		Epoch:      join(all, func(h Hooks) func(Epoch) error { return h.Epoch }),
+	}
+}
+
+// join makes one hook of those that of selects.
+func join[T any](all []Hooks, of func(Hooks) func(T) error) func(T) error {
+	return func(event T) error {
+		for _, h := range all {
+			if hook := of(h); hook != nil {
+				if err := hook(event); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+}
