@@ -10,6 +10,9 @@ import (
 
 // isTerminal tells whether w is a terminal that shows colours.
 func isTerminal(w io.Writer) bool {
+	if s, ok := w.(*standardOutput); ok {
+		w = s.Writer
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == ""
 }

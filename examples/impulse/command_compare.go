@@ -20,8 +20,9 @@ var errRulesDiffer = errors.New("scored by different rules")
 
 // compareOptions are the flags of compare.
 type compareOptions struct {
-	Report string
-	Stats  evalx.CompareOptions
+	Report    string
+	Overwrite bool
+	Stats     evalx.CompareOptions
 }
 
 func newCompareCommand() *cobra.Command {
@@ -34,18 +35,27 @@ with the first, on the same questions and by the same rules: which questions it
 wins and loses, how likely such a split is by chance (exact McNemar test), and
 the difference with its 95 % interval (paired bootstrap).`,
 		Example: "  impulse compare base.json tuned.json --report compare.html",
-		Args:    cobra.MinimumNArgs(2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return fmt.Errorf("compare wants two or more files that validate --save-results wrote, not %d", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runCompare(o, args, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().StringVar(&o.Report, "report", "", "write a page for the browser")
+	cmd.Flags().BoolVar(&o.Overwrite, "overwrite", false, "replace the page if it exists")
 	cmd.Flags().Uint64Var(&o.Stats.Seed, "seed", o.Stats.Seed, "seed of the bootstrap")
 	return cmd
 }
 
 // runCompare compares every file with the first.
 func runCompare(o compareOptions, paths []string, out io.Writer) error {
+	if err := checkOutputs(o.Overwrite, outputFile{"--report", o.Report}); err != nil {
+		return err
+	}
 	tasks, results, err := readAllResults(paths)
 	if err != nil {
 		return err

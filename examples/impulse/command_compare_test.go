@@ -61,7 +61,7 @@ func TestCompareCommand(t *testing.T) {
 	require.ErrorIs(t, err, evalx.ErrResults, "the faults of both files")
 
 	_, err = run(a)
-	require.ErrorContains(t, err, "at least 2")
+	require.ErrorContains(t, err, "two or more files")
 }
 
 // What a run of the answers of real errors looks like; IMPULSE_REPORT names a

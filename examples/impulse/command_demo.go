@@ -193,7 +193,11 @@ func (d *demo) validate(ctx context.Context, name, model string, constrained boo
 		o.PromptFile = d.path("data/system_prompt.txt")
 	}
 	o.Generate.MaxNewTokens, o.Generate.BatchSize = 256, 20
-	s, err := o.validate(ctx, d.backend, d.out, d.log)
+	batches, err := o.readQueries(ctx, d.out)
+	if err != nil {
+		return err
+	}
+	s, err := o.validate(ctx, d.backend, batches, d.out, d.log)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -71,7 +70,7 @@ func runPrepare(ctx context.Context, o prepareOptions, out io.Writer) error {
 	case o.Schema != "":
 		data, err := os.ReadFile(o.Schema)
 		if err != nil {
-			return err
+			return named("--schema", err)
 		}
 		reading.Schema, checks = data, "all, against "+o.Schema
 	case o.Validate:
@@ -90,7 +89,7 @@ func runPrepare(ctx context.Context, o prepareOptions, out io.Writer) error {
 	system, source := impulse.SystemPrompt(batches.Variant), "built-in"
 	if o.PromptFile != "" {
 		if system, err = impulse.ReadPrompt(o.PromptFile); err != nil {
-			return err
+			return named("--prompt-file", err)
 		}
 		source = o.PromptFile
 	}
@@ -125,12 +124,8 @@ func (o prepareOptions) check() error {
 	}
 	if o.OutputFile == "" {
 		faults = append(faults, errors.New("--output-file is required"))
-	} else if _, err := os.Stat(o.OutputFile); err == nil && !o.Overwrite {
-		faults = append(faults, fmt.Errorf("%s exists already; add --overwrite to replace it, as for preparing again", o.OutputFile))
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		faults = append(faults, err)
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, checkOutputs(o.Overwrite, outputFile{"--output-file", o.OutputFile}))...)
 }
 
 // countLanguages writes as in "CA 238, ES 231, EN 231".

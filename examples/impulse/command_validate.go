@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -36,6 +35,7 @@ type validateOptions struct {
 	Rules, Equivalences      string
 	SaveResults, TSV, Report string
 	Verbose, Constrained     bool
+	Overwrite                bool
 	Backend                  string
 	Limit                    int
 	Generate                 salamandra.GenerateOptions
@@ -63,6 +63,7 @@ func newValidateCommand() *cobra.Command {
 	f.StringVar(&o.TSV, "tsv", "", "write a table, one line per query")
 	f.StringVar(&o.Report, "report", "", "write a page for the browser")
 	f.BoolVar(&o.Constrained, "constrained", true, "keep answers to the schema; false asks the bare model")
+	f.BoolVar(&o.Overwrite, "overwrite", false, "replace files of results that exist")
 	f.BoolVar(&o.Verbose, "verbose", false, "show every query with its answer and what is wrong")
 	f.StringVar(&o.Backend, "backend", "auto", "auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so")
 	f.IntVar(&o.Limit, "limit", 0, "ask only the first queries; 0 for all")
@@ -86,33 +87,30 @@ func (o *promptedOptions) addFlags(cmd *cobra.Command) {
 	f.BoolVar(&o.AllowDrift, "allow-drift", false, "go on although tokenizer or base differ from training")
 }
 
-// check lists what is wrong with the flags, and makes the directories of the
-// files to write.
+// check lists what is wrong with the flags before any work.
 func (o *validateOptions) check() error {
-	var faults []error
+	faults := []error{o.Generate.Validate()}
 	switch {
 	case o.ModelPath == "" && o.Predictions == "":
 		faults = append(faults, errors.New("--model-path is required, or --predictions"))
 	case o.ModelPath != "" && o.Predictions != "":
 		faults = append(faults, errors.New("--model-path and --predictions exclude each other"))
 	}
-	// A file that cannot be written must not cost the answers.
-	for _, path := range []string{o.SaveResults, o.TSV, o.Report} {
-		if path == "" {
-			continue
-		}
-		f, err := safetensors.CreateFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			if err = os.MkdirAll(filepath.Dir(path), 0o755); err == nil {
-				f, err = safetensors.CreateFile(path)
-			}
-		}
-		if err == nil {
-			err = f.Abort()
-		}
+	// The schema is known later, from the model; the rest can be told now.
+	if _, err := newRules(o.Rules, o.Equivalences, impulse.Schema(impulse.Current), impulse.Current); err != nil {
 		faults = append(faults, err)
 	}
-	return errors.Join(append(faults, o.Generate.Validate())...)
+	if o.Schema != "" {
+		_, err := readSchema(o.Schema)
+		faults = append(faults, err)
+	}
+	outputs := []outputFile{{"--save-results", o.SaveResults}, {"--tsv", o.TSV}, {"--report", o.Report}}
+	for _, f := range outputs { // their directory may be new, as the guide's results/ is
+		if f.path != "" {
+			faults = append(faults, named(f.flag, os.MkdirAll(filepath.Dir(f.path), 0o755)))
+		}
+	}
+	return errors.Join(append(faults, checkOutputs(o.Overwrite, outputs...))...)
 }
 
 // scored is a validation's outcome.
@@ -127,10 +125,13 @@ func runValidate(ctx context.Context, o validateOptions, out, log io.Writer) err
 	if err := o.check(); err != nil {
 		return err
 	}
+	batches, err := o.readQueries(ctx, out)
+	if err != nil {
+		return err
+	}
 	var s scored
-	var err error
 	if o.Predictions != "" {
-		s, err = o.scoreFile(ctx, out)
+		s, err = o.scoreFile(ctx, batches, out)
 	} else {
 		backend, line, e := openBackend(o.Backend)
 		if e != nil {
@@ -138,7 +139,7 @@ func runValidate(ctx context.Context, o validateOptions, out, log io.Writer) err
 		}
 		defer backend.Finalize()
 		fmt.Fprintln(out, line)
-		s, err = o.validate(ctx, backend, out, log)
+		s, err = o.validate(ctx, backend, batches, out, log)
 	}
 	if err != nil {
 		return err
@@ -183,12 +184,9 @@ func (o *validateOptions) save(s scored, out io.Writer) error {
 }
 
 // scoreFile scores answers that were written down.
-func (o *validateOptions) scoreFile(ctx context.Context, out io.Writer) (scored, error) {
-	batches, err := o.readQueries(ctx, out)
-	if err != nil {
-		return scored{}, err
-	}
+func (o *validateOptions) scoreFile(ctx context.Context, batches *impulse.Batches, out io.Writer) (scored, error) {
 	schema := impulse.Schema(batches.Variant)
+	var err error
 	if o.Schema != "" {
 		if schema, err = readSchema(o.Schema); err != nil {
 			return scored{}, err
@@ -206,11 +204,7 @@ func (o *validateOptions) scoreFile(ctx context.Context, out io.Writer) (scored,
 }
 
 // validate asks the model and scores its answers.
-func (o *validateOptions) validate(ctx context.Context, backend compute.Backend, out, log io.Writer) (scored, error) {
-	batches, err := o.readQueries(ctx, out)
-	if err != nil {
-		return scored{}, err
-	}
+func (o *validateOptions) validate(ctx context.Context, backend compute.Backend, batches *impulse.Batches, out, log io.Writer) (scored, error) {
 	p, err := openPrompted(ctx, backend, o.promptedOptions, out, log)
 	if err != nil {
 		return scored{}, err

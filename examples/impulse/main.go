@@ -51,9 +51,13 @@ func execute(root *cobra.Command, args []string, out, errs io.Writer) int {
 	root.SilenceErrors, root.SilenceUsage = true, true // errors are printed below
 	root.SetArgs(args)
 	root.SetIn(strings.NewReader("")) // no command reads standard input
-	root.SetOut(out)
+	results := &standardOutput{Writer: out}
+	root.SetOut(results)
 	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
+	if results.err != nil {
+		err = named("standard output", results.err)
+	}
 	if err == nil {
 		return 0
 	}

@@ -27,7 +27,7 @@ func TestExecute(t *testing.T) {
 		},
 		{
 			name: "refused", args: []string{"prepare", "--input-dir", impulseData + "batches", "--output-file", output}, status: 1,
-			errs: "impulse: " + output + " exists already; add --overwrite to replace it, as for preparing again\n", reason: "one line, no usage",
+			errs: "impulse: --output-file: " + output + " exists already; add --overwrite to replace it\n", reason: "one line, no usage",
 		},
 		{
 			name: "faults", args: []string{"prepare", "--validate", "--pattern", "batch16*", "--input-dir", impulseData + "bad", "--output-file", output + "2"}, status: 1,
@@ -57,6 +57,18 @@ func TestExecute(t *testing.T) {
 		})
 	}
 }
+
+// Results that reach nobody are an error.
+func TestExecuteLostOutput(t *testing.T) {
+	full := writer(func([]byte) (int, error) { return 0, syscall.ENOSPC })
+	var errs bytes.Buffer
+	require.Equal(t, 1, execute(newRootCommand(), []string{"--version"}, full, &errs))
+	require.Equal(t, "impulse: standard output: no space left on device\n", errs.String())
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 // A command is told of a signal by its context; the status says which it was.
 func TestExecuteSignals(t *testing.T) {

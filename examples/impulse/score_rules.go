@@ -36,7 +36,7 @@ func newRules(name, equivalences string, schema []byte, variant impulse.Variant)
 	case publishedRules:
 		build, normal = newPublished, publishedNormal
 	default:
-		return rules{}, fmt.Errorf("no rule set %q, want %s or %s", name, standardRules, publishedRules)
+		return rules{}, fmt.Errorf("--rules %q, want %s or %s", name, standardRules, publishedRules)
 	}
 	compiled, err := evalx.CompileSchema("answer schema", schema)
 	if err != nil {
@@ -101,7 +101,7 @@ func readEquivalences(dir string, normal func(string) string) (equivalences, err
 	}
 	entries, err := os.ReadDir(dir) // sorted by name
 	if err != nil {
-		return e, fmt.Errorf("equivalence sets: %w", err)
+		return e, fmt.Errorf("--equivalences: %w", err)
 	}
 	var faults []error
 	for _, entry := range entries {

@@ -220,7 +220,7 @@ func TestReadEquivalences(t *testing.T) {
 	_, err = readEquivalences(filepath.Join(dir, "none"), publishedNormal)
 	require.ErrorIs(t, err, os.ErrNotExist, "a directory that was asked for")
 	_, err = newRules("strict", "", impulse.Schema(impulse.Current), impulse.Current)
-	require.EqualError(t, err, `no rule set "strict", want standard or impulse-published`)
+	require.EqualError(t, err, `--rules "strict", want standard or impulse-published`)
 }
 
 func TestScorePredictions(t *testing.T) {
