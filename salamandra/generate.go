@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -24,6 +25,9 @@ import (
 // then the rest of the prompts of a batch; then one token at a time. Its
 // methods may be called from several goroutines; calls take turns.
 type Generator struct {
+	// Slots is the number of requests computed together. Set before first use.
+	Slots int
+
 	model   *Model
 	adapter Adapter
 
@@ -66,6 +70,11 @@ func DefaultGenerateOptions() GenerateOptions {
 type Generation struct {
 	IDs     []int32 // without the stop token
 	Stopped bool    // it came to its end: a stop token, or that of its constraint; not at MaxNewTokens
+
+	PromptTokens int           // tokens of the prompt
+	CachedTokens int           // of these, taken from the prefix cache
+	ForcedTokens int           // of IDs, appended without a choice because the constraint left none
+	FirstToken   time.Duration // from the request to its first token
 }
 
 // ErrPrompt marks a prompt that cannot be continued.
@@ -73,7 +82,7 @@ var ErrPrompt = errors.New("prompt")
 
 // NewGenerator makes a generator; a nil adapter gives the base model.
 func NewGenerator(m *Model, adapter Adapter) *Generator {
-	return &Generator{model: m, adapter: adapter, programs: map[string]*Program{}}
+	return &Generator{Slots: 8, model: m, adapter: adapter, programs: map[string]*Program{}}
 }
 
 // Close frees the compiled programs and the cached prefix.
