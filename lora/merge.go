@@ -192,24 +192,24 @@ func Merge(ctx context.Context, opts MergeOptions) (MergeReport, error) {
 	if err != nil {
 		return MergeReport{}, err
 	}
-	s, err := newStage(opts.Output, m.size())
+	s, err := NewStage(opts.Output, m.size()+spareSpace)
 	if err != nil {
 		return MergeReport{}, err
 	}
-	defer s.close()
-	m.report.Warnings = append(m.report.Warnings, s.warnings...)
-	if err := m.fill(ctx, s.dir); err != nil {
+	defer s.Close()
+	m.report.Warnings = append(m.report.Warnings, s.Warnings...)
+	if err := m.fill(ctx, s.Dir); err != nil {
 		return MergeReport{}, err
 	}
 	if opts.Verify != nil {
-		if err := opts.Verify(ctx, s.dir); err != nil {
+		if err := opts.Verify(ctx, s.Dir); err != nil {
 			if ctx.Err() == nil {
 				err = s.reject(err)
 			}
 			return m.report, err
 		}
 	}
-	return m.report, s.publish()
+	return m.report, s.Publish()
 }
 
 // A merger holds one merge in progress.

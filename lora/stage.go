@@ -12,26 +12,47 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 )
 
-// A stage is a directory that is filled under a temporary name and gets its own
-// when it is complete. The process holds a lock on it, so that another can tell
-// a directory in use from one that a killed process left.
-type stage struct {
-	output, dir string
-	lock        *os.File // nil where directories cannot be locked
-	warnings    []string // directories that may be left over
+// A Stage is a directory that is filled under a temporary name, OUTPUT.tmp- and
+// eight hexadecimal digits, and gets its own when it is complete. The process
+// holds a lock on it, so that another can tell a directory in use from one that
+// a killed process left. The caller ends with Publish, and defers Close, which
+// then does nothing.
+type Stage struct {
+	// Dir is the temporary name, the place to put files.
+	Dir string
+	// Warnings name temporary directories of this output that may be left over.
+	Warnings []string
+
+	output string
+	lock   *os.File // nil where directories cannot be locked
 }
 
-// errBusy reports a directory that another process has locked.
-var errBusy = errors.New("locked by another process")
+// ErrBusy reports a directory that another process works in.
+var ErrBusy = errors.New("another process works there")
+
+// LockDir keeps a directory, which must be there, for this caller until release
+// is called or the process ends. It fails with [ErrBusy] if another has it.
+// Where directories cannot be locked, as on some network file systems, it does
+// nothing.
+func LockDir(dir string) (release func(), err error) {
+	lock, err := lockDir(dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return func() {}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lora: %s: %w", dir, err)
+	}
+	return func() { lock.Close() }, nil
+}
 
 // spareSpace is what an output needs beside its weights, in bytes: headers,
 // tokenizer and other small files.
 const spareSpace = 64 << 20
 
-// newStage begins the directory output, which will hold about size bytes:
-// removes what killed processes left of it, checks that there is room, and
-// makes a temporary directory beside it.
-func newStage(output string, size int64) (*stage, error) {
+// NewStage begins the directory output, which will hold about size bytes:
+// removes what killed processes left of it, checks that there is room
+// ([ErrDiskSpace]), and makes a temporary directory beside it.
+func NewStage(output string, size int64) (*Stage, error) {
 	output, err := filepath.Abs(output)
 	if err != nil {
 		return nil, err
@@ -40,24 +61,24 @@ func newStage(output string, size int64) (*stage, error) {
 	if err := os.MkdirAll(parent, 0o777); err != nil {
 		return nil, err
 	}
-	s := &stage{output: output}
+	s := &Stage{output: output}
 	if err := s.removeStale(); err != nil {
 		return nil, err
 	}
-	if err := checkSpace(parent, size+spareSpace); err != nil {
+	if err := checkSpace(parent, size); err != nil {
 		return nil, err
 	}
 	for {
-		s.dir = fmt.Sprintf("%s.tmp-%08x", output, rand.Uint32())
-		if err := os.Mkdir(s.dir, 0o777); err != nil {
+		s.Dir = fmt.Sprintf("%s.tmp-%08x", output, rand.Uint32())
+		if err := os.Mkdir(s.Dir, 0o777); err != nil {
 			return nil, err
 		}
-		if s.lock, err = lockDir(s.dir); err == nil || errors.Is(err, errors.ErrUnsupported) {
+		if s.lock, err = lockDir(s.Dir); err == nil || errors.Is(err, errors.ErrUnsupported) {
 			return s, nil
 		}
 		// Another process took the directory, still unlocked, for a stale one.
-		if !errors.Is(err, errBusy) && !errors.Is(err, fs.ErrNotExist) {
-			os.Remove(s.dir)
+		if !errors.Is(err, ErrBusy) && !errors.Is(err, fs.ErrNotExist) {
+			os.Remove(s.Dir)
 			return nil, err
 		}
 	}
@@ -80,7 +101,7 @@ func checkSpace(dir string, need int64) error {
 
 // removeStale removes the temporary directories of processes that ended before
 // they could, and warns of those of which that cannot be told.
-func (s *stage) removeStale() error {
+func (s *Stage) removeStale() error {
 	ours := regexp.MustCompile(`^` + regexp.QuoteMeta(filepath.Base(s.output)) + `\.tmp-[0-9a-f]{8}$`)
 	entries, err := os.ReadDir(filepath.Dir(s.output))
 	if err != nil {
@@ -93,10 +114,10 @@ func (s *stage) removeStale() error {
 		dir := filepath.Join(filepath.Dir(s.output), entry.Name())
 		lock, err := lockDir(dir)
 		switch {
-		case errors.Is(err, errBusy) || errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, ErrBusy) || errors.Is(err, fs.ErrNotExist):
 			continue
 		case err != nil:
-			s.warnings = append(s.warnings, fmt.Sprintf("%s may be left over; remove it if nothing is being merged there", dir))
+			s.Warnings = append(s.Warnings, fmt.Sprintf("%s may be left over; remove it if nothing is being merged there", dir))
 			continue
 		}
 		err = os.RemoveAll(dir)
@@ -108,27 +129,28 @@ func (s *stage) removeStale() error {
 	return nil
 }
 
-// publish gives the finished directory its name.
-func (s *stage) publish() error {
+// Publish gives the finished directory its name. It fails with [ErrOutput] if
+// there is a directory of that name that is not empty.
+func (s *Stage) Publish() error {
 	if err := os.Remove(s.output); err != nil && !errors.Is(err, fs.ErrNotExist) { // only if it is empty
 		return fmt.Errorf("lora: %s: %w: %w", s.output, ErrOutput, err)
 	}
-	return safetensors.Rename(s.dir, s.output)
+	return safetensors.Rename(s.Dir, s.output)
 }
 
 // reject gives the directory a name under which it stays, and returns the error
 // that says so.
-func (s *stage) reject(reason error) error {
+func (s *Stage) reject(reason error) error {
 	kept := fmt.Sprintf("%s.rejected-%08x", s.output, rand.Uint32())
-	if err := safetensors.Rename(s.dir, kept); err != nil {
+	if err := safetensors.Rename(s.Dir, kept); err != nil {
 		return errors.Join(reason, err)
 	}
 	return fmt.Errorf("lora: %s: %w: %w", kept, ErrRejected, reason)
 }
 
-// close removes the temporary directory if it still has that name.
-func (s *stage) close() {
-	os.RemoveAll(s.dir)
+// Close removes the temporary directory if it still has that name.
+func (s *Stage) Close() {
+	os.RemoveAll(s.Dir)
 	if s.lock != nil {
 		s.lock.Close()
 	}

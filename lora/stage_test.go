@@ -3,6 +3,7 @@ package lora
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -115,21 +116,42 @@ func TestMergeKilled(t *testing.T) {
 func TestStageLeavesOthers(t *testing.T) {
 	dir := t.TempDir()
 	output := filepath.Join(dir, "merged")
-	first, err := newStage(output, 0)
+	first, err := NewStage(output, 0)
 	require.NoError(t, err)
-	defer first.close()
+	defer first.Close()
 	for _, name := range []string{"merged.tmp-1234567", "merged.tmp-1234567g", "merged.rejected-12345678", "xmerged.tmp-12345678", "merged.tmp-12345678x"} {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o777))
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "merged.tmp-87654321"), nil, 0o666))
 	before := names(t, dir)
-	second, err := newStage(output, 0)
+	second, err := NewStage(output, 0)
 	require.NoError(t, err)
 	require.Subset(t, names(t, dir), before)
-	second.close()
+	second.Close()
 	require.Equal(t, before, names(t, dir))
-	require.NoError(t, first.publish())
+	require.NoError(t, first.Publish())
 	require.DirExists(t, output)
+}
+
+// A directory is kept for one at a time, also within a process.
+func TestLockDir(t *testing.T) {
+	dir := t.TempDir()
+	release, err := LockDir(dir)
+	require.NoError(t, err)
+	if lock, err := lockDir(dir); errors.Is(err, errors.ErrUnsupported) {
+		release()
+		return
+	} else if err == nil {
+		lock.Close()
+	}
+	_, err = LockDir(dir)
+	require.ErrorIs(t, err, ErrBusy)
+	release()
+	release, err = LockDir(dir)
+	require.NoError(t, err)
+	release()
+	_, err = LockDir(filepath.Join(dir, "none"))
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 func TestDiskSpace(t *testing.T) {
@@ -140,7 +162,7 @@ func TestDiskSpace(t *testing.T) {
 	}
 	require.NoError(t, checkSpace(dir, 1))
 	output := filepath.Join(dir, "merged")
-	_, err := newStage(output, 1<<60)
+	_, err := NewStage(output, 1<<60)
 	require.ErrorIs(t, err, ErrDiskSpace)
 	require.Empty(t, names(t, dir), "nothing is begun")
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // lockDir locks a directory until the file is closed or the process ends. It
-// fails with errBusy if another process holds it, with fs.ErrNotExist if it is
+// fails with ErrBusy if another process holds it, with fs.ErrNotExist if it is
 // gone, and with errors.ErrUnsupported where directories cannot be locked, as
 // on some network file systems.
 func lockDir(dir string) (*os.File, error) {
@@ -23,7 +23,7 @@ func lockDir(dir string) (*os.File, error) {
 	case err == nil:
 		err = sameDir(f, dir)
 	case errors.Is(err, syscall.EWOULDBLOCK):
-		err = errBusy
+		err = ErrBusy
 	default:
 		err = errors.ErrUnsupported
 	}

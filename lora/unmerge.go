@@ -43,19 +43,19 @@ func Unmerge(ctx context.Context, opts UnmergeOptions) error {
 	for _, sum := range certificate.BaseFiles {
 		size += sum.Size
 	}
-	s, err := newStage(opts.Output, size)
+	s, err := NewStage(opts.Output, size+spareSpace)
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	var faults []error
 	for _, want := range certificate.BaseFiles {
-		faults = append(faults, restoreFile(ctx, opts.Base, s.dir, want))
+		faults = append(faults, restoreFile(ctx, opts.Base, s.Dir, want))
 	}
 	if err := errors.Join(faults...); err != nil {
 		return err
 	}
-	return s.publish()
+	return s.Publish()
 }
 
 // restoreFile copies a file of the base to dir if its content is as wanted.
