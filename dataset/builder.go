@@ -12,10 +12,13 @@ import (
 // Example is one encoded record. Train has one entry per id and is true for
 // the tokens to learn.
 type Example struct {
-	ID    string
-	Lang  string
-	IDs   []int32
-	Train []bool
+	ID   string
+	Lang string
+	// Question is the text of all user messages, by which [Split] tells near
+	// duplicates; "" if there is none.
+	Question string
+	IDs      []int32
+	Train    []bool
 }
 
 // OverlongPolicy says what happens to records with more than MaxLength tokens.
@@ -123,7 +126,7 @@ func (b Builder) add(set *Set, id string, r Record) error {
 			return fault
 		}
 	}
-	set.Examples = append(set.Examples, Example{ID: id, Lang: r.Lang, IDs: enc.IDs, Train: enc.Train})
+	set.Examples = append(set.Examples, Example{ID: id, Lang: r.Lang, Question: r.Question(), IDs: enc.IDs, Train: enc.Train})
 	return nil
 }
 

@@ -1,8 +1,8 @@
 // Package dataset goes from chat records to the batches a trainer runs.
 //
-//	records, err := dataset.ReadJSONL("train.jsonl")        // JSONL of messages
+//	records, format, err := dataset.ReadFile("train.jsonl") // messages, prompt and completion, Alpaca
 //	set, err := dataset.Builder{...}.Build(records)         // ids + trained mask
-//	train, eval, err := dataset.Split(set.Examples, 0.1, 42)
+//	train, eval, err := dataset.Split(set.Examples, dataset.DefaultSplitOptions())
 //	plan, err := dataset.NewPlan(train, dataset.DefaultPlanOptions())
 //	for _, indices := range plan.Epoch(0, 42) {
 //		batch, err := plan.Batch(indices)                   // plain slices

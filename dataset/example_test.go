@@ -31,7 +31,7 @@ func Example() {
 {"id": "b", "messages": [` + system + `, {"role": "user", "content": "wind"}, {"role": "assistant", "content": "{\"topic\": \"wind\"}"}]}
 {"id": "c", "messages": [` + system + `, {"role": "user", "content": "aigua"}, {"role": "assistant", "content": "{\"topic\": \"aigua\"}"}]}
 `
-	records, err := dataset.ParseJSONL(strings.NewReader(jsonl), "train.jsonl")
+	records, err := dataset.NewReader(strings.NewReader(jsonl), "train.jsonl").ReadAll()
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -8,7 +8,7 @@ import (
 
 // Causes of faults.
 var (
-	// ErrSyntax: a line is not one JSON value.
+	// ErrSyntax: a line, or an item of an array, is not one JSON value.
 	ErrSyntax = errors.New("not JSON")
 	// ErrType: a field, or the record itself, has another JSON type than it must.
 	ErrType = errors.New("wrong type")
@@ -16,8 +16,12 @@ var (
 	ErrMissing = errors.New("missing")
 	// ErrDuplicate: a key stands twice in an object, or an id in the records.
 	ErrDuplicate = errors.New("duplicate")
-	// ErrLineTooLong: a line is longer than [MaxLine].
-	ErrLineTooLong = errors.New("line too long")
+	// ErrTooLong: a record is longer than [MaxRecord].
+	ErrTooLong = errors.New("record too long")
+	// ErrFormat: a record has the keys of no known format, or of several.
+	ErrFormat = errors.New("unknown format")
+	// ErrMixed: a record is of another format than those before it.
+	ErrMixed = errors.New("mixed formats")
 	// ErrOverlong: a record has more tokens than the builder's limit.
 	ErrOverlong = errors.New("too many tokens")
 	// ErrUntrained: an example has no token to learn, or its mask does not fit

@@ -1,22 +1,16 @@
 package dataset
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/impulse-salamandra/finetune/chatml"
 )
-
-// MaxLine is the longest line that [ParseJSONL] reads, in bytes (64 MiB).
-const MaxLine = 64 << 20
 
 // Record is one conversation of a data set.
 type Record struct {
@@ -25,119 +19,66 @@ type Record struct {
 	Lang     string           `json:"lang,omitempty"`
 }
 
-// ReadJSONL reads a file of records; see [ParseJSONL].
-func ReadJSONL(path string) ([]Record, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("dataset: %w", err)
+// Question returns the text of all user messages, one after the other on lines
+// of their own: what near duplicates are told by.
+func (r Record) Question() string {
+	var parts []string
+	for _, m := range r.Messages {
+		if m.Role == chatml.User {
+			parts = append(parts, m.Content)
+		}
 	}
-	defer f.Close()
-	return ParseJSONL(f, path)
+	return strings.Join(parts, "\n")
 }
 
-// ParseJSONL reads records, one JSON object per line:
-//
-//	{"id": "q1", "messages": [{"role": "user", "content": "Hola"}, ...], "lang": "ca"}
-//
-// id and lang may be absent or null; unknown keys are ignored, also within
-// messages; blank lines and a byte-order mark are skipped. Key names are
-// compared exactly. name stands for the input in errors.
-//
-// It reads on after a fault and returns all of them as [Faults], with the
-// causes [ErrSyntax], [ErrType], [ErrMissing], [ErrDuplicate] (of keys; ids are
-// compared by [Builder.Build]), [ErrLineTooLong], [chatml.ErrUTF8] (half
-// surrogate pairs included) and [chatml.ErrRole]. With any fault no record is
-// returned.
-func ParseJSONL(r io.Reader, name string) ([]Record, error) {
-	var records []Record
-	var faults Faults
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, MaxLine)
-	n := 0
-	for lines.Scan() {
-		n++
-		line := lines.Bytes()
-		if n == 1 {
-			line = bytes.TrimPrefix(line, []byte("\ufeff"))
-		}
-		line = bytes.Trim(line, " \t\r")
-		if len(line) == 0 {
-			continue
-		}
-		p := parser{file: name, line: n}
-		records = append(records, p.record(line))
-		faults = append(faults, p.faults...)
-	}
-	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-		faults = append(faults, Fault{File: name, Line: n + 1, Err: fmt.Errorf("%w: more than %d bytes; reading stopped here", ErrLineTooLong, MaxLine)})
-	} else if err != nil {
-		return nil, fmt.Errorf("dataset: %s:%d: %w", name, n+1, err)
-	}
-	if err := faults.err(); err != nil {
-		return nil, err
-	}
-	return records, nil
-}
-
-// parser reads one line and collects what is wrong with it.
+// parser reads one record and collects what is wrong with it.
 type parser struct {
-	file   string
-	line   int
 	id     string
 	faults Faults
 }
 
 func (p *parser) fault(field string, err error) {
-	p.faults = append(p.faults, Fault{File: p.file, Line: p.line, Record: p.id, Field: field, Err: err})
+	p.faults = append(p.faults, Fault{Record: p.id, Field: field, Err: err})
 }
 
-func (p *parser) record(line []byte) Record {
-	var r Record
-	if !utf8.Valid(line) {
-		p.fault("", chatml.ErrUTF8)
-		return r
+// begin reads what records of every format have, id and lang. fields are nil if
+// the value is no object.
+func (p *parser) begin(value json.RawMessage) (r Record, fields map[string]json.RawMessage) {
+	if fields = p.object("", value); fields == nil {
+		return r, nil
 	}
-	var value json.RawMessage
-	if err := json.Unmarshal(line, &value); err != nil {
-		p.fault("", fmt.Errorf("%w: %w", ErrSyntax, err))
-		return r
-	}
-	fields := p.object("", value)
-	if fields == nil {
-		return r
-	}
-	if v, ok := fields["id"]; ok && kind(v) != "null" {
-		r.ID = p.text("id", v)
-		p.id = r.ID
-	}
-	if v, ok := fields["lang"]; ok && kind(v) != "null" {
-		r.Lang = p.text("lang", v)
-	}
-	r.Messages = p.messages(fields["messages"])
+	r.ID = p.optional("id", fields)
+	p.id = r.ID
+	r.Lang = p.optional("lang", fields)
+	return r, fields
+}
+
+// end checks the messages of a record that has been read without a fault.
+func (p *parser) end(r Record) (Record, Faults) {
 	if p.faults == nil {
 		if err := chatml.CheckMessages(r.Messages); err != nil {
 			p.fault("", err)
 		}
 	}
-	return r
+	return r, p.faults
 }
 
-func (p *parser) messages(value json.RawMessage) []chatml.Message {
+func (p *parser) messages(key string, value json.RawMessage) []chatml.Message {
 	if value == nil {
-		p.fault("messages", ErrMissing)
+		p.fault(key, ErrMissing)
 		return nil
 	}
 	var items []json.RawMessage
 	if kind(value) != "array" || json.Unmarshal(value, &items) != nil {
-		p.fault("messages", fmt.Errorf("%w: %s, want an array", ErrType, kind(value)))
+		p.fault(key, fmt.Errorf("%w: %s, want an array", ErrType, kind(value)))
 		return nil
 	}
 	if len(items) == 0 {
-		p.fault("messages", fmt.Errorf("%w: no messages", ErrMissing))
+		p.fault(key, fmt.Errorf("%w: no messages", ErrMissing))
 	}
 	var messages []chatml.Message
 	for i, item := range items {
-		at := fmt.Sprintf("messages[%d]", i)
+		at := fmt.Sprintf("%s[%d]", key, i)
 		fields := p.object(at, item)
 		if fields == nil {
 			continue
@@ -178,6 +119,14 @@ func (p *parser) object(at string, value json.RawMessage) map[string]json.RawMes
 		p.fault(at, fmt.Errorf("%w: %w", ErrSyntax, err))
 	}
 	return fields
+}
+
+// optional is the text under a key that may be absent or null.
+func (p *parser) optional(key string, fields map[string]json.RawMessage) string {
+	if v, ok := fields[key]; ok && kind(v) != "null" {
+		return p.text(key, v)
+	}
+	return ""
 }
 
 func (p *parser) text(at string, value json.RawMessage) string {

@@ -1,14 +1,9 @@
 package dataset
 
 import (
-	"encoding/json"
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"testing/iotest"
 
 	"github.com/stretchr/testify/require"
 
@@ -19,7 +14,7 @@ const line = `{"id": "q1", "messages": [{"role": "user", "content": "Hola"}], "l
 
 var record = Record{ID: "q1", Messages: []chatml.Message{{Role: "user", Content: "Hola"}}, Lang: "ca"}
 
-func TestParseJSONL(t *testing.T) {
+func TestMessages(t *testing.T) {
 	bare := Record{Messages: record.Messages}
 	for _, row := range []struct {
 		name, in, reason string
@@ -42,14 +37,14 @@ func TestParseJSONL(t *testing.T) {
 		{name: "nothing", in: "\n"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := ParseJSONL(strings.NewReader(row.in), "x.jsonl")
+			got, err := NewReader(strings.NewReader(row.in), "x.jsonl", Messages()).ReadAll()
 			require.NoError(t, err)
 			require.Equal(t, row.want, got, row.reason)
 		})
 	}
 }
 
-func TestParseJSONLFaults(t *testing.T) {
+func TestMessagesFaults(t *testing.T) {
 	for _, row := range []struct {
 		name, in string
 		want     Fault // Err compared with errors.Is
@@ -76,7 +71,7 @@ func TestParseJSONLFaults(t *testing.T) {
 		{name: "message key twice", in: `{"id":"a","messages":[{"role":"user","content":"x","content":"y"}]}`, want: Fault{Record: "a", Field: "messages[0]", Err: ErrDuplicate}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := ParseJSONL(strings.NewReader(line+"\n"+row.in+"\n"+line), "x.jsonl")
+			got, err := NewReader(strings.NewReader(line+"\n"+row.in+"\n"+line), "x.jsonl", Messages()).ReadAll()
 			require.Nil(t, got)
 			require.ErrorContains(t, err, row.says)
 			var faults Faults
@@ -90,60 +85,10 @@ func TestParseJSONLFaults(t *testing.T) {
 }
 
 func TestFaultsError(t *testing.T) {
-	_, err := ParseJSONL(strings.NewReader(strings.Repeat("[]\n", 123)), "x.jsonl")
+	_, err := NewReader(strings.NewReader(strings.Repeat("{}\n", 123)), "x.jsonl").ReadAll()
 	text := err.Error()
-	require.Contains(t, text, "dataset: 123 faults:\n  x.jsonl:1: wrong type")
+	require.Contains(t, text, "dataset: 123 faults:\n  x.jsonl:1: unknown format")
 	require.Contains(t, text, "x.jsonl:100: ")
 	require.NotContains(t, text, "x.jsonl:101: ")
 	require.Contains(t, text, "and 23 more")
-}
-
-func TestReadJSONL(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "train.jsonl")
-	require.NoError(t, os.WriteFile(path, []byte(line), 0o600))
-	got, err := ReadJSONL(path)
-	require.NoError(t, err)
-	require.Equal(t, []Record{record}, got)
-	_, err = ReadJSONL(path + ".absent")
-	require.ErrorIs(t, err, fs.ErrNotExist)
-	_, err = ParseJSONL(iotest.ErrReader(fs.ErrClosed), "x.jsonl")
-	require.ErrorIs(t, err, fs.ErrClosed)
-}
-
-func TestParseJSONLLongLines(t *testing.T) {
-	long := strings.Repeat("a", 3<<20)
-	got, err := ParseJSONL(strings.NewReader(`{"messages":[{"role":"user","content":"`+long+`"}]}`), "x.jsonl")
-	require.NoError(t, err)
-	require.Len(t, got[0].Messages[0].Content, 3<<20)
-
-	_, err = ParseJSONL(strings.NewReader(line+"\n"+strings.Repeat(" ", MaxLine+1)), "x.jsonl")
-	require.ErrorIs(t, err, ErrLineTooLong)
-	require.ErrorContains(t, err, "x.jsonl:2: ")
-}
-
-func FuzzParseJSONL(f *testing.F) {
-	f.Add([]byte(line + "\n" + line))
-	f.Add([]byte("\ufeff{\"messages\":[{\"role\":\"user\",\"content\":\"\\ud83c\\udf89\"}]}\r\n"))
-	f.Add([]byte(`{"messages":[{"role":"a","content":"\ud800"}],"messages":null}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		records, err := ParseJSONL(strings.NewReader(string(data)), "x.jsonl")
-		if err != nil {
-			var faults Faults
-			require.True(t, errors.As(err, &faults))
-			for _, fault := range faults {
-				require.Positive(t, fault.Line)
-				require.NotEmpty(t, fault.Error())
-			}
-			return
-		}
-		var b strings.Builder
-		enc := json.NewEncoder(&b)
-		for _, r := range records {
-			require.NoError(t, enc.Encode(r))
-			require.NoError(t, chatml.CheckMessages(r.Messages))
-		}
-		again, err := ParseJSONL(strings.NewReader(b.String()), "again.jsonl")
-		require.NoError(t, err)
-		require.Equal(t, records, again, "what is accepted round-trips")
-	})
 }

@@ -11,49 +11,175 @@ import (
 	"slices"
 )
 
+// SplitOptions are the choices of [Split]. Start from [DefaultSplitOptions]: a
+// zero field means zero.
+type SplitOptions struct {
+	// Fraction is the share to evaluate on, from 0 to below 1.
+	Fraction float64
+	// Seed chooses.
+	Seed uint64
+	// Similarity, from 0 to 1, is what makes near duplicates of two questions;
+	// see [NearIndex]. With 0 only equal prompts are kept together.
+	Similarity float64
+}
+
+// DefaultSplitOptions returns a tenth, seed 42 and [NearSimilarity].
+func DefaultSplitOptions() SplitOptions {
+	return SplitOptions{Fraction: 0.1, Seed: 42, Similarity: NearSimilarity}
+}
+
 // Split parts examples into a training and an evaluation set, each in the order
-// given. fraction, from 0 to below 1, is the share to evaluate on: its size is
-// round(fraction*n), and at least 1 if fraction > 0.
+// given. The size of the latter is round(Fraction*n), and at least 1 if Fraction
+// is not 0.
 //
-// Examples with the same prompt (all ids before the first trained one) are
-// never parted, so that no evaluated question was trained; where such groups do
-// not fill the share exactly it stays smaller, and with a single group there is
-// nothing to evaluate on. At least one group is left to train on.
+// Examples with the same prompt (all ids before the first trained one) or with
+// questions that are near duplicates are never parted, so that no evaluated
+// question was trained; see [NearGroups], also for the time this takes. Each
+// language gets its share, by [Example.Lang] and for a group by that of most of
+// its examples. Where groups do not fill a share exactly it stays smaller, and
+// with a single group there is nothing to evaluate on. At least one group is left
+// to train on.
 //
-// The choice depends on seed and on each group's prompt, not on the order of
+// The choice depends on the seed and on each group's prompts, not on the order of
 // examples: records added later move few of the others. It fails with
-// [ErrOption] if fraction is out of range.
-func Split(examples []Example, fraction float64, seed uint64) (train, eval []Example, err error) {
-	if !(fraction >= 0 && fraction < 1) {
-		return nil, nil, fmt.Errorf("dataset: %w: fraction to evaluate on is %v, want 0 to below 1", ErrOption, fraction)
+// [ErrOption] if an option is out of range.
+func Split(examples []Example, opts SplitOptions) (train, eval []Example, err error) {
+	if !(opts.Fraction >= 0 && opts.Fraction < 1) {
+		return nil, nil, fmt.Errorf("dataset: %w: fraction to evaluate on is %v, want 0 to below 1", ErrOption, opts.Fraction)
 	}
-	groups := map[[sha256.Size]byte]int{} // size by digest of seed and prompt
-	for _, e := range examples {
-		groups[promptDigest(e, seed)]++
+	groups, err := groupExamples(examples, opts)
+	if err != nil {
+		return nil, nil, err
 	}
-	room := int(math.Round(fraction * float64(len(examples))))
-	if fraction > 0 {
-		room = max(room, 1)
-	}
-	chosen := map[[sha256.Size]byte]bool{}
-	digests := slices.SortedFunc(maps.Keys(groups), func(a, b [sha256.Size]byte) int { return bytes.Compare(a[:], b[:]) })
-	for _, d := range digests {
-		if size := groups[d]; size <= room && len(chosen) < len(groups)-1 {
-			chosen[d] = true
-			room -= size
+	evaluated := make([]bool, len(examples))
+	for _, g := range chooseGroups(groups, len(examples), opts.Fraction) {
+		for _, i := range g.members {
+			evaluated[i] = true
 		}
 	}
-	if fraction > 0 && len(chosen) == 0 && len(groups) > 1 {
-		chosen[slices.MinFunc(digests, func(a, b [sha256.Size]byte) int { return cmp.Compare(groups[a], groups[b]) })] = true
-	}
-	for _, e := range examples {
-		if chosen[promptDigest(e, seed)] {
+	for i, e := range examples {
+		if evaluated[i] {
 			eval = append(eval, e)
 		} else {
 			train = append(train, e)
 		}
 	}
 	return train, eval, nil
+}
+
+// group is examples that stay together. digest is the least of its prompts'.
+type group struct {
+	members []int
+	digest  [sha256.Size]byte
+	lang    string
+}
+
+// groupExamples joins equal prompts and near duplicates; groups come in the
+// order of their digests.
+func groupExamples(examples []Example, opts SplitOptions) ([]group, error) {
+	digests := make([][sha256.Size]byte, len(examples))
+	joined := newForest(len(examples))
+	first := map[[sha256.Size]byte]int{}
+	for i, e := range examples {
+		digests[i] = promptDigest(e, opts.Seed)
+		if at, again := first[digests[i]]; again {
+			joined.join(at, i)
+		} else {
+			first[digests[i]] = i
+		}
+	}
+	if opts.Similarity != 0 {
+		if err := joinNear(joined, examples, opts.Similarity); err != nil {
+			return nil, err
+		}
+	}
+	members := map[int][]int{}
+	for i := range examples {
+		members[joined.root(i)] = append(members[joined.root(i)], i)
+	}
+	var groups []group
+	for _, m := range members {
+		g := group{members: m, digest: digests[m[0]], lang: mainLanguage(examples, m)}
+		for _, i := range m {
+			if bytes.Compare(digests[i][:], g.digest[:]) < 0 {
+				g.digest = digests[i]
+			}
+		}
+		groups = append(groups, g)
+	}
+	slices.SortFunc(groups, func(a, b group) int { return bytes.Compare(a.digest[:], b.digest[:]) })
+	return groups, nil
+}
+
+// joinNear joins the examples whose questions are near duplicates.
+func joinNear(joined forest, examples []Example, similarity float64) error {
+	var at []int
+	var questions []string
+	for i, e := range examples {
+		if e.Question != "" {
+			at, questions = append(at, i), append(questions, e.Question)
+		}
+	}
+	near, err := NearGroups(questions, similarity)
+	for _, g := range near {
+		for _, i := range g {
+			joined.join(at[g[0]], at[i])
+		}
+	}
+	return err
+}
+
+// mainLanguage is that of most members, of equally frequent ones the first in
+// the alphabet.
+func mainLanguage(examples []Example, members []int) string {
+	counts := map[string]int{}
+	for _, i := range members {
+		counts[examples[i].Lang]++
+	}
+	return slices.MinFunc(slices.Sorted(maps.Keys(counts)), func(a, b string) int { return cmp.Compare(counts[b], counts[a]) })
+}
+
+// chooseGroups takes from each language the first groups that fit its share of
+// round(fraction*n) examples, of groups in the order of their digests.
+func chooseGroups(groups []group, n int, fraction float64) []group {
+	room := int(math.Round(fraction * float64(n)))
+	if fraction > 0 {
+		room = min(max(room, 1), n)
+	}
+	rooms := shares(groups, room, n)
+	var chosen []group
+	for _, g := range groups {
+		if size := len(g.members); size <= rooms[g.lang] && len(chosen) < len(groups)-1 {
+			chosen = append(chosen, g)
+			rooms[g.lang] -= size
+		}
+	}
+	if fraction > 0 && len(chosen) == 0 && len(groups) > 1 {
+		chosen = append(chosen, slices.MinFunc(groups, func(a, b group) int { return cmp.Compare(len(a.members), len(b.members)) }))
+	}
+	return chosen
+}
+
+// shares parts room among the languages in proportion to their examples, n in
+// all: whole parts first, then one more where the remainder is largest.
+func shares(groups []group, room, n int) map[string]int {
+	counts := map[string]int{}
+	for _, g := range groups {
+		counts[g.lang] += len(g.members)
+	}
+	rooms := map[string]int{}
+	left := room
+	for lang, count := range counts {
+		rooms[lang] = room * count / n
+		left -= rooms[lang]
+	}
+	byRemainder := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(room*counts[b]%n, room*counts[a]%n), cmp.Compare(a, b))
+	})
+	for _, lang := range byRemainder[:left] {
+		rooms[lang]++
+	}
+	return rooms
 }
 
 func promptDigest(e Example, seed uint64) [sha256.Size]byte {

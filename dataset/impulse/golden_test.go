@@ -179,8 +179,9 @@ func TestWriteJSONL(t *testing.T) {
 	path := filepath.Join(dir, "train.jsonl")
 	require.NoError(t, os.WriteFile(path, []byte("old"), 0o644))
 	require.NoError(t, impulse.WriteJSONL(t.Context(), path, examples))
-	got, err := dataset.ReadJSONL(path)
+	got, format, err := dataset.ReadFile(path)
 	require.NoError(t, err)
+	require.Equal(t, "messages", format)
 	if diff := cmp.Diff(examples, got); diff != "" {
 		t.Errorf("read again (-want +got):\n%s", diff)
 	}

@@ -53,7 +53,7 @@ func AppendLine(dst []byte, r dataset.Record) []byte {
 	return append(dst, "}\n"...)
 }
 
-// WriteJSONL writes one [AppendLine] per record, which [dataset.ReadJSONL]
+// WriteJSONL writes one [AppendLine] per record, which [dataset.ReadFile]
 // reads. The file appears under its name, in place of one that may be there,
 // when it is complete and on disk; after an error nothing has changed.
 func WriteJSONL(ctx context.Context, path string, records []dataset.Record) error {

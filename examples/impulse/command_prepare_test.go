@@ -91,7 +91,7 @@ func TestPrepareOptions(t *testing.T) {
 			var out bytes.Buffer
 			require.NoError(t, runPrepare(t.Context(), o, &out))
 			require.Contains(t, out.String(), row.out, row.reason)
-			records, err := dataset.ReadJSONL(o.OutputFile)
+			records, _, err := dataset.ReadFile(o.OutputFile)
 			require.NoError(t, err)
 			require.Equal(t, row.first, records[0].ID, row.reason)
 			require.Len(t, records[0].Messages, row.messages, row.reason)
@@ -183,7 +183,7 @@ func TestPrepareOverwrite(t *testing.T) {
 
 	o.InputDir = impulseData + "batches"
 	require.NoError(t, runPrepare(t.Context(), o, new(bytes.Buffer)))
-	records, err := dataset.ReadJSONL(o.OutputFile)
+	records, _, err := dataset.ReadFile(o.OutputFile)
 	require.NoError(t, err)
 	require.Len(t, records, 700)
 }

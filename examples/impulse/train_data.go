@@ -18,13 +18,11 @@ type trainingData struct {
 
 // readData encodes the examples, splits them and plans the batches.
 func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer) (*trainingData, error) {
-	records, err := dataset.ReadJSONL(o.Data)
+	records, format, err := readRecords(o.Data, o.PromptFile)
 	if err != nil {
 		return nil, err
 	}
-	if len(records) == 0 {
-		return nil, fmt.Errorf("%s: no examples", o.Data)
-	}
+	fmt.Fprintf(out, "%s: %d records, format %s\n", o.Data, len(records), format)
 	tok, err := tokenizer.Load(base)
 	if err != nil {
 		return nil, err
@@ -46,7 +44,9 @@ func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer)
 	for _, d := range set.Truncated {
 		fmt.Fprintf(out, "prompt of %s shortened: %d tokens, --max-length %d\n", d.ID, d.Tokens, o.MaxLength)
 	}
-	trained, held, err := dataset.Split(set.Examples, o.EvalSplit, o.Train.Seed)
+	split := dataset.DefaultSplitOptions()
+	split.Fraction, split.Seed = o.EvalSplit, o.Train.Seed
+	trained, held, err := dataset.Split(set.Examples, split)
 	if err != nil {
 		return nil, err
 	}

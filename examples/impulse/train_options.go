@@ -16,6 +16,7 @@ import (
 // trainOptions are the flags of train.
 type trainOptions struct {
 	Model, Data, OutputDir, InitAdapter string
+	PromptFile                          string
 	Schema, Backend, Dtype, Quantize    string
 	Date                                string
 	BOS, NoDefaultSystem                bool
@@ -36,7 +37,8 @@ func (o *trainOptions) addFlags(cmd *cobra.Command) {
 	o.LoRA, o.Train = lora.DefaultConfig(), train.DefaultConfig()
 	f.StringVar(&o.Model, "model", "", "base model: a directory, or a hub id in the local cache (required)")
 	f.BoolVar(&o.Download, "download", false, "fetch a hub model that is not in the local cache")
-	f.StringVar(&o.Data, "data", "", "prepared examples, JSONL of {\"messages\": [...]} (required)")
+	f.StringVar(&o.Data, "data", "", "examples: messages, prompt and completion, Alpaca, or annotated IMPULSE records; JSON Lines or an array (required)")
+	f.StringVar(&o.PromptFile, "prompt-file", "", "system prompt of annotated IMPULSE records; without it the built-in one")
 	f.StringVar(&o.OutputDir, "output-dir", "", "directory for the adapter (required)")
 	f.StringVar(&o.InitAdapter, "init-adapter", "", "start from this adapter instead of a new one")
 	f.StringVar(&o.Schema, "schema", "auto", "JSON Schema of the answers, kept in prompt.json: auto (the built-in one if all answers fit), none, or a file")
