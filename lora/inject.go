@@ -229,6 +229,17 @@ func (l *Layers) SetParams(params *tensors.Tensor) error {
 	return nil
 }
 
+// Structure tells what a graph with these layers depends on beside the vector:
+// which layers are adapted, with which ranks and scales, and whether by DoRA.
+// Layers of equal structure can take each other's place in a compiled program.
+func (l *Layers) Structure() string {
+	var b strings.Builder
+	for _, y := range l.layers {
+		fmt.Fprintf(&b, " %s %d %v", y.name, y.rank, y.scale)
+	}
+	return fmt.Sprintf("dora %v%s", l.Config.UseDoRA, b.String())
+}
+
 // Tensors implements salamandra.Adapter.
 func (l *Layers) Tensors() []*tensors.Tensor { return []*tensors.Tensor{l.params} }
 

@@ -32,7 +32,7 @@ func BenchmarkGenerate(b *testing.B) {
 				}
 			}
 			opts := salamandra.DefaultGenerateOptions()
-			opts.MaxNewTokens, opts.BatchSize = 64, len(prompts)
+			opts.MaxNewTokens, g.Slots = 64, len(prompts)
 			tokens := 0
 			run := func() {
 				answers, err := g.Generate(b.Context(), prompts, opts)

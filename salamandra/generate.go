@@ -4,66 +4,73 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/gomlx/compute"
-	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
-	. "github.com/gomlx/gomlx/core/graph"
-	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/impulse-salamandra/finetune/salamandra/constrain"
 )
 
 // Generator writes answers with a model, or with a model and an adapter.
 //
-// Three programs share the work: the common beginning of the prompts (the
-// system prompt) goes through the model once and its keys and values are kept;
-// then the rest of the prompts of a batch; then one token at a time. Its
-// methods may be called from several goroutines; calls take turns.
+// Requests run together: each step of the model takes the next tokens of all
+// that are under way, be it one token, a forced run or a prompt, and a request
+// joins at the next step if one of Slots is free. What an answer is does not
+// depend on the others. The work is done by one goroutine, which exists only
+// while there are requests.
+//
+// The keys and values of what prompts have in common, as a system prompt, are
+// computed once and kept: for the prefixes given to [Generator.Warm], for the
+// common beginning of the prompts of one [Generator.Generate], and for what a
+// prompt shares with one of the last 8 if that is 64 tokens more than is kept
+// already. A prompt uses the longest one that it begins with.
+//
+// Programs are compiled when first needed, for few shapes: one or Slots
+// requests; 1, 4, 16, 64 or 256 tokens of one request; powers of two of places.
+// The fields are set before first use.
 type Generator struct {
-	// Slots is the number of requests computed together. Set before first use.
+	// Slots is the most requests computed together; 8 by default.
 	Slots int
+	// MaxLength is the most tokens of a prompt and its answer together, 0 for
+	// the model's context, which is the default.
+	MaxLength int
+	// PrefixBytes bounds the memory of kept prefixes, 1 GiB by default. A
+	// prefix takes 2 · layers · key heads · head size numbers of the model's
+	// dtype for each token, 216 KiB in Salamandra 2B. Those used longest ago are
+	// dropped; the one computed last, and those in use, are kept in any case.
+	PrefixBytes int64
 
-	model   *Model
-	adapter Adapter
+	model    *Model
+	programs *programs
+	engine   engine // belongs to the goroutine that runs it
 
-	mu       sync.Mutex // one call of Generate at a time
-	programs map[string]*Program
-	building sync.Mutex        // guards programs
-	prefix   []int32           // the tokens prefixKV was computed from
-	prefixKV []*tensors.Tensor // keys and values of each layer, [K, 1, P, D]
+	mu      sync.Mutex // guards what follows
+	idle    sync.Cond  // running has become false
+	running bool
+	closed  bool
+	waiting []*task
+	variant *variant   // of the requests to come
+	retired []*variant // replaced by Swap
+	warmed  [][]int32  // prefixes that a new variant computes too
 }
 
-// GenerateOptions bounds and steers one call.
-type GenerateOptions struct {
+// Request is one prompt to continue.
+type Request struct {
+	// Prompt is the ids to continue, at least one.
+	Prompt []int32
 	Sampling
 	// MaxNewTokens ends an answer that does not end by itself.
 	MaxNewTokens int
-	// StopTokens end an answer; they are not part of it.
+	// StopTokens end the answer; they are not part of it.
 	StopTokens []int32
-	// BatchSize is the largest number of prompts computed together.
-	BatchSize int
-	// Parallel is how many batches are computed side by side. More than 1 helps
-	// where small products run on one thread, as in the Go backend.
-	Parallel int
-	// Constrain, if not nil, gives the constraint that the answer to prompt
-	// number row is kept to, or nil for none; see package constrain. An answer
-	// under a constraint ends where the constraint does, at the latest within
-	// MaxNewTokens.
-	Constrain func(row int) (*constrain.Matcher, error)
-	// OnToken, if not nil, is called with each new token of prompt number row,
-	// never twice at the same time.
-	OnToken func(row int, id int32)
-}
-
-// DefaultGenerateOptions returns greedy decoding of at most 512 tokens, 8
-// prompts together, one batch at a time, and no stop token.
-func DefaultGenerateOptions() GenerateOptions {
-	return GenerateOptions{Sampling: Greedy(), MaxNewTokens: 512, BatchSize: 8, Parallel: 1}
+	// Constraint, if not nil, keeps the answer to a grammar; see package
+	// constrain. The answer ends where the grammar does, at the latest within
+	// MaxNewTokens. It belongs to the request from here on.
+	Constraint *constrain.Matcher
+	// OnToken, if not nil, is called with each new token in order, never after
+	// [Generator.Do] has returned. All requests wait meanwhile, and it must not
+	// wait for one itself.
+	OnToken func(id int32)
 }
 
 // Generation is one answer.
@@ -72,462 +79,228 @@ type Generation struct {
 	Stopped bool    // it came to its end: a stop token, or that of its constraint; not at MaxNewTokens
 
 	PromptTokens int           // tokens of the prompt
-	CachedTokens int           // of these, taken from the prefix cache
+	CachedTokens int           // of these, taken from a prefix kept before
 	ForcedTokens int           // of IDs, appended without a choice because the constraint left none
-	FirstToken   time.Duration // from the request to its first token
+	Steps        int           // passes through the model
+	FirstToken   time.Duration // from the request to the first token that was chosen
 }
 
-// ErrPrompt marks a prompt that cannot be continued.
-var ErrPrompt = errors.New("prompt")
+// GenerateOptions bounds and steers one call of [Generator.Generate].
+type GenerateOptions struct {
+	Sampling
+	// MaxNewTokens ends an answer that does not end by itself.
+	MaxNewTokens int
+	// StopTokens end an answer; they are not part of it.
+	StopTokens []int32
+	// Constrain, if not nil, gives the constraint that the answer to prompt
+	// number row is kept to, or nil for none; see [Request].
+	Constrain func(row int) (*constrain.Matcher, error)
+	// OnToken, if not nil, is called with each new token of prompt number row,
+	// never twice at the same time.
+	OnToken func(row int, id int32)
+}
 
-// NewGenerator makes a generator; a nil adapter gives the base model.
+// DefaultGenerateOptions returns greedy decoding of at most 512 tokens and no
+// stop token.
+func DefaultGenerateOptions() GenerateOptions {
+	return GenerateOptions{Sampling: Greedy(), MaxNewTokens: 512}
+}
+
+var (
+	// ErrPrompt marks a prompt that cannot be continued.
+	ErrPrompt = errors.New("prompt")
+	// ErrClosed is the error of requests to a generator that is closed.
+	ErrClosed = errors.New("salamandra: generator closed")
+)
+
+// NewGenerator makes a generator; a nil adapter gives the base model. Tensors of
+// the adapter are read at each step; after they have changed, as in training,
+// [Generator.Swap] drops what was computed with the old ones.
 func NewGenerator(m *Model, adapter Adapter) *Generator {
-	return &Generator{Slots: 8, model: m, adapter: adapter, programs: map[string]*Program{}}
+	g := &Generator{Slots: 8, PrefixBytes: 1 << 30, model: m, programs: newPrograms(m), variant: newVariant(adapter)}
+	g.idle.L = &g.mu
+	return g
 }
 
-// Close frees the compiled programs and the cached prefix.
+// With returns a generator for another adapter on the same model, nil for the
+// base, with the same settings. It shares the compiled programs where the
+// adapters allow, see [Adapter], and has requests and prefixes of its own.
+// Both are to be closed.
+func (g *Generator) With(adapter Adapter) (*Generator, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil, ErrClosed
+	}
+	h := &Generator{Slots: g.Slots, MaxLength: g.MaxLength, PrefixBytes: g.PrefixBytes, model: g.model, programs: g.programs.share(), variant: newVariant(adapter)}
+	h.idle.L = &h.mu
+	h.warmed = slices.Clone(g.warmed)
+	h.variant.warm = slices.Clone(g.warmed)
+	return h, nil
+}
+
+// Swap puts another adapter in the place of the present one, nil for the base
+// model. Requests under way end with the old one, those that wait begin with
+// the new one. Kept prefixes are computed anew when a prompt first needs them,
+// also where the adapter is the one it was.
+func (g *Generator) Swap(adapter Adapter) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return ErrClosed
+	}
+	g.retired = append(g.retired, g.variant)
+	g.variant = newVariant(adapter)
+	g.variant.warm = slices.Clone(g.warmed)
+	if !g.running {
+		g.engine.retire(g.takeRetired())
+	}
+	return nil
+}
+
+// Close ends all requests with [ErrClosed] and frees what the generator holds.
 func (g *Generator) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, p := range g.programs {
-		p.Close()
+	if g.closed {
+		return
 	}
-	clear(g.programs)
-	g.dropPrefix()
+	g.closed = true
+	for g.running {
+		g.idle.Wait()
+	}
+	g.engine.retire(append(g.takeRetired(), g.variant))
+	g.engine.cache.free()
+	g.programs.close()
+}
+
+// takeRetired hands the replaced variants to the engine. The caller holds mu.
+func (g *Generator) takeRetired() []*variant {
+	list := g.retired
+	g.retired = nil
+	return list
+}
+
+// Do continues one prompt. It may be called from many goroutines. When ctx ends
+// it returns ctx's error, and the slot becomes free after the step under way.
+func (g *Generator) Do(ctx context.Context, r Request) (Generation, error) {
+	if err := g.check(r); err != nil {
+		return Generation{}, fmt.Errorf("salamandra: %w", err)
+	}
+	t, err := g.submit(ctx, &task{Request: r})
+	if err != nil {
+		return Generation{}, err
+	}
+	return t.wait()
+}
+
+// Warm computes the keys and values of a prefix and keeps them for the prompts
+// that begin with it.
+func (g *Generator) Warm(ctx context.Context, prefix []int32) error {
+	if err := g.checkPrompt(prefix, 0); err != nil {
+		return fmt.Errorf("salamandra: prefix: %w", err)
+	}
+	prefix = slices.Clone(prefix)
+	g.mu.Lock()
+	g.warmed = slices.DeleteFunc(g.warmed, func(old []int32) bool { return slices.Equal(old, prefix) })
+	g.warmed = append(g.warmed, prefix)
+	g.warmed = g.warmed[max(0, len(g.warmed)-recentPrompts):]
+	g.mu.Unlock()
+	t, err := g.submit(ctx, &task{Request: Request{Prompt: prefix}, warm: true})
+	if err != nil {
+		return err
+	}
+	_, err = t.wait()
+	return err
 }
 
 // Generate continues each prompt, given as ids. Prompts of any length may be
 // mixed; the answer to one does not depend on the others. It stops early with
 // ctx's error.
 func (g *Generator) Generate(ctx context.Context, prompts [][]int32, opts GenerateOptions) ([]Generation, error) {
-	if err := g.check(prompts, opts); err != nil {
-		return nil, err
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if err := g.usePrefix(prompts); err != nil {
-		return nil, err
-	}
-	// Batches of like lengths pad little.
-	order := make([]int, len(prompts))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return len(prompts[a]) - len(prompts[b]) })
-	answers := make([]Generation, len(prompts))
-	if onToken := opts.OnToken; onToken != nil {
-		var one sync.Mutex
-		opts.OnToken = func(row int, id int32) {
-			one.Lock()
-			defer one.Unlock()
-			onToken(row, id)
-		}
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var running sync.WaitGroup
-	free := make(chan struct{}, opts.Parallel)
-	for rows := range slices.Chunk(order, opts.BatchSize) {
-		free <- struct{}{}
-		running.Go(func() {
-			defer func() { <-free }()
-			b := &batch{g: g, opts: opts, prompts: prompts, answers: answers, rows: rows, size: min(opts.BatchSize, len(prompts))}
-			defer b.free()
-			if err := b.run(ctx); err != nil {
-				cancel(err)
-			}
-		})
+	tasks := make([]*task, len(prompts))
+	var faults []error
+	for i, p := range prompts {
+		r := Request{Prompt: p, Sampling: opts.Sampling, MaxNewTokens: opts.MaxNewTokens, StopTokens: opts.StopTokens}
+		if opts.OnToken != nil {
+			r.OnToken = func(id int32) { opts.OnToken(i, id) }
+		}
+		var err error
+		if opts.Constrain != nil {
+			r.Constraint, err = opts.Constrain(i)
+		}
+		if err = errors.Join(err, g.check(r)); err != nil {
+			faults = append(faults, fmt.Errorf("salamandra: prompt %d: %w", i, err))
+		}
+		tasks[i] = &task{Request: r, stream: uint64(i)}
 	}
-	running.Wait()
-	if err := context.Cause(ctx); err != nil {
+	if err := errors.Join(faults...); err != nil {
 		return nil, err
+	}
+	if shared := sharedPrefix(prompts); len(shared) >= prefixStep/2 {
+		if err := g.Warm(ctx, shared); err != nil {
+			return nil, err
+		}
+	}
+	for _, t := range tasks {
+		if _, err := g.submit(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	answers := make([]Generation, len(prompts))
+	for i, t := range tasks {
+		var err error
+		if answers[i], err = t.wait(); err != nil {
+			cancel(err)
+			return nil, err
+		}
 	}
 	return answers, nil
 }
 
-// check reports every prompt and option that cannot work.
-func (g *Generator) check(prompts [][]int32, opts GenerateOptions) error {
-	faults := []error{opts.Sampling.Validate()}
-	if opts.MaxNewTokens < 1 || opts.BatchSize < 1 || opts.Parallel < 1 {
-		faults = append(faults, fmt.Errorf("salamandra: max new tokens %d, batch size %d, parallel %d, want 1 or more", opts.MaxNewTokens, opts.BatchSize, opts.Parallel))
+// sharedPrefix is the longest beginning of all of two or more prompts that
+// leaves each at least one token of its own.
+func sharedPrefix(prompts [][]int32) []int32 {
+	if len(prompts) < 2 {
+		return nil
 	}
-	limit := g.model.Config.MaxPositionEmbeddings
-	for i, p := range prompts {
-		if len(p) == 0 {
-			faults = append(faults, fmt.Errorf("salamandra: %w %d is empty", ErrPrompt, i))
-		} else if err := g.model.checkIDs(p); err != nil {
-			faults = append(faults, fmt.Errorf("salamandra: %w %d: %w", ErrPrompt, i, err))
-		} else if len(p)+opts.MaxNewTokens > limit {
-			faults = append(faults, fmt.Errorf("salamandra: %w %d: %d tokens and up to %d new ones exceed the model's context of %d", ErrPrompt, i, len(p), opts.MaxNewTokens, limit))
+	shared := prompts[0]
+	for _, p := range prompts {
+		shared = shared[:common(shared, p[:len(p)-1])]
+	}
+	return shared
+}
+
+// check reports everything about a request that cannot work.
+func (g *Generator) check(r Request) error {
+	faults := []error{r.Sampling.Validate()}
+	if r.MaxNewTokens < 1 {
+		faults = append(faults, fmt.Errorf("max new tokens %d, want 1 or more", r.MaxNewTokens))
+	}
+	faults = append(faults, g.checkPrompt(r.Prompt, r.MaxNewTokens))
+	if r.Constraint != nil {
+		if n := r.Constraint.Shortest(); n > r.MaxNewTokens {
+			faults = append(faults, fmt.Errorf("constraint: its shortest answer has %d tokens, more than the %d allowed", n, r.MaxNewTokens))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// commonPrefix is the longest beginning of all prompts that leaves each at
-// least one token of its own.
-func commonPrefix(prompts [][]int32) []int32 {
-	if len(prompts) == 0 {
-		return nil
+func (g *Generator) checkPrompt(ids []int32, more int) error {
+	limit := g.model.Config.MaxPositionEmbeddings
+	if g.MaxLength > 0 {
+		limit = min(limit, g.MaxLength)
 	}
-	n := len(prompts[0])
-	for _, p := range prompts {
-		n = min(n, len(p)-1)
-		for i := range n {
-			if p[i] != prompts[0][i] {
-				n = i
-				break
-			}
-		}
+	if len(ids) == 0 {
+		return fmt.Errorf("%w is empty", ErrPrompt)
 	}
-	return prompts[0][:n]
-}
-
-// usePrefix makes prefixKV hold a common beginning of the prompts: the one it
-// holds if they all begin with it, else a new one. One prompt alone tells
-// nothing about what later ones share, so all of it but the last token is kept.
-func (g *Generator) usePrefix(prompts [][]int32) error {
-	common := commonPrefix(prompts)
-	if n := len(g.prefix); n > 0 && n <= len(common) && slices.Equal(g.prefix, common[:n]) && n >= len(common)/2 {
-		return nil
+	if err := g.model.checkIDs(ids); err != nil {
+		return fmt.Errorf("%w: %w", ErrPrompt, err)
 	}
-	g.dropPrefix()
-	if len(common) == 0 {
-		return nil
-	}
-	p, err := g.program(fmt.Sprintf("prefix P=%d", len(common)), func(t Transformer, args []*Node) []*Node {
-		layout := &recorder{Attention: SharedPrefix{B: 1, S: len(common)}, rows: 1}
-		t.Blocks(t.Embed(args[0]), layout.Attention.(SharedPrefix).Positions(args[0].Graph()), layout)
-		return layout.kv
-	})
-	if err != nil {
-		return err
-	}
-	if g.prefixKV, err = p.Call(common); err != nil {
-		return err
-	}
-	g.prefix = slices.Clone(common)
-	return nil
-}
-
-func (g *Generator) dropPrefix() {
-	finalize(g.prefixKV)
-	g.prefix, g.prefixKV = nil, nil
-}
-
-// program returns the program called name, made at the first call.
-func (g *Generator) program(name string, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
-	g.building.Lock()
-	defer g.building.Unlock()
-	if p, ok := g.programs[name]; ok {
-		return p, nil
-	}
-	p, err := g.model.NewProgram(name, g.adapter, build)
-	if err == nil {
-		g.programs[name] = p
-	}
-	return p, err
-}
-
-// recorder is an Attention that keeps the keys and values of each layer,
-// [K, rows, T, D], on the way.
-type recorder struct {
-	Attention
-	rows int
-	kv   []*Node
-}
-
-// Attend implements [Attention].
-func (r *recorder) Attend(layer int, q, k, v *Node) *Node {
-	r.kv = append(r.kv, splitRows(k, r.rows), splitRows(v, r.rows))
-	return r.Attention.Attend(layer, q, k, v)
-}
-
-// afterPrefix is the attention of B prompts of S tokens that follow a prefix
-// whose keys and values are given.
-type afterPrefix struct {
-	prefixKV []*Node // two per layer; empty for none
-	b, s     int
-}
-
-// Attend implements [Attention].
-func (a afterPrefix) Attend(layer int, q, k, v *Node) *Node {
-	own := keyValues{splitRows(k, a.b), splitRows(v, a.b), causal(q.Graph(), a.s, a.s)}
-	if len(a.prefixKV) == 0 {
-		return attend(q, a.b, own)
-	}
-	return attend(q, a.b, keyValues{a.prefixKV[2*layer], a.prefixKV[2*layer+1], nil}, own)
-}
-
-// oneMore is the attention of one new token in each of B rows: it sees the
-// prefix, its own prompt, and the tokens written so far.
-type oneMore struct {
-	prefixKV, promptKV, newKV []*Node // two per layer; newKV is [K, B, M, D]
-	promptBias, newBias       *Node
-	step                      *Node // scalar int32: which of the M places is written
-	inPlace                   bool
-	updated                   []*Node
-}
-
-// Attend implements [Attention].
-func (a *oneMore) Attend(layer int, q, k, v *Node) *Node {
-	b := q.Shape().Dim(0)
-	kAll := a.write(a.newKV[2*layer], splitRows(k, b))
-	vAll := a.write(a.newKV[2*layer+1], splitRows(v, b))
-	a.updated = append(a.updated, kAll, vAll)
-	stretches := []keyValues{
-		{a.promptKV[2*layer], a.promptKV[2*layer+1], a.promptBias},
-		{kAll, vAll, a.newBias},
-	}
-	if len(a.prefixKV) > 0 {
-		stretches = append(stretches, keyValues{a.prefixKV[2*layer], a.prefixKV[2*layer+1], nil})
-	}
-	return attend(q, b, stretches...)
-}
-
-// write puts x [K, B, 1, D] at place step of cache [K, B, M, D].
-func (a *oneMore) write(cache, x *Node) *Node {
-	g := x.Graph()
-	if a.inPlace {
-		zero := Const(g, int32(0))
-		return DynamicUpdateSlice(cache, x, []*Node{zero, zero, a.step, zero})
-	}
-	// The place still holds zero, so that adding writes it.
-	m := cache.Shape().Dim(2)
-	here := Equal(Iota(g, shapes.Make(dtypes.Int32, 1, 1, m, 1), 2), a.step)
-	return Add(cache, Mul(ConvertDType(here, x.DType()), x))
-}
-
-// hideFrom is the bias [rows, 1, 1, n] that hides the places from limits [rows]
-// on.
-func hideFrom(limits *Node, n int) *Node {
-	g, rows := limits.Graph(), limits.Shape().Dim(0)
-	place := Iota(g, shapes.Make(dtypes.Int32, rows, 1, 1, n), 3)
-	hidden := GreaterOrEqual(place, Reshape(limits, rows, 1, 1, 1))
-	return MulScalar(ConvertDType(hidden, dtypes.Float32), masked)
-}
-
-// batch is the work on the prompts computed together.
-type batch struct {
-	g       *Generator
-	opts    GenerateOptions
-	prompts [][]int32
-	answers []Generation
-	rows    []int // numbers of the prompts
-	size    int   // rows of the arrays, the last ones empty if there are fewer prompts
-
-	lengths         []int32              // tokens of each row after the prefix
-	matchers        []*constrain.Matcher // of each row; nil for none
-	promptKV, newKV []*tensors.Tensor
-}
-
-// Lengths of arrays are multiples of these, so that few programs are compiled.
-const (
-	promptStep = 32
-	answerStep = 64
-)
-
-func roundUp(n, step int) int { return (n + step - 1) / step * step }
-
-// run writes the answers.
-func (b *batch) run(ctx context.Context) error {
-	if err := b.constrain(); err != nil {
-		return err
-	}
-	logits, err := b.prefill()
-	if err != nil {
-		return err
-	}
-	draws := make([]*rand.Rand, len(b.rows))
-	for i, row := range b.rows {
-		draws[i] = rand.New(rand.NewPCG(b.opts.Seed, uint64(row)))
-	}
-	next := make([]int32, b.size)
-	for step := 0; ; step++ {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		open, err := b.choose(logits, draws, next)
-		if err != nil || !open || step == b.opts.MaxNewTokens-1 {
-			return err
-		}
-		if logits, err = b.decode(step, next); err != nil {
-			return err
-		}
-	}
-}
-
-// constrain makes the matchers of the rows.
-func (b *batch) constrain() error {
-	b.matchers = make([]*constrain.Matcher, len(b.rows))
-	if b.opts.Constrain == nil {
-		return nil
-	}
-	for i, row := range b.rows {
-		m, err := b.opts.Constrain(row)
-		if err != nil {
-			return fmt.Errorf("salamandra: constraint of %w %d: %w", ErrPrompt, row, err)
-		}
-		if m != nil && m.Shortest() > b.opts.MaxNewTokens {
-			return fmt.Errorf("salamandra: %w %d: its shortest answer has %d tokens, more than the %d allowed", ErrPrompt, row, m.Shortest(), b.opts.MaxNewTokens)
-		}
-		b.matchers[i] = m
+	if len(ids)+more > limit {
+		return fmt.Errorf("%w: %d tokens and up to %d new ones exceed the limit of %d", ErrPrompt, len(ids), more, limit)
 	}
 	return nil
-}
-
-// choose appends a token to every answer that goes on, and tells whether any
-// does. Logits are [size, V]; those of tokens that a constraint excludes are
-// overwritten.
-func (b *batch) choose(logits []float32, draws []*rand.Rand, next []int32) (bool, error) {
-	v, open := b.g.model.Config.VocabSize, false
-	for i, row := range b.rows {
-		a, m := &b.answers[row], b.matchers[i]
-		if a.Stopped {
-			continue
-		}
-		scores := logits[i*v : (i+1)*v]
-		if m != nil {
-			allowed, err := m.Allowed(b.opts.MaxNewTokens - len(a.IDs))
-			if err != nil {
-				return false, fmt.Errorf("salamandra: %w %d: %w", ErrPrompt, row, err)
-			}
-			allowed.Apply(scores)
-		}
-		var history []int32
-		if b.opts.RepetitionPenalty != 1 {
-			history = slices.Concat(b.prompts[row], a.IDs)
-		}
-		id := b.opts.next(draws[i], scores, history)
-		if slices.Contains(b.opts.StopTokens, id) {
-			a.Stopped = true
-			continue
-		}
-		next[i] = id
-		a.IDs = append(a.IDs, id)
-		if b.opts.OnToken != nil {
-			b.opts.OnToken(row, id)
-		}
-		if m != nil {
-			if err := m.Accept(id); err != nil {
-				return false, fmt.Errorf("salamandra: %w %d: %w", ErrPrompt, row, err)
-			}
-			a.Stopped = m.Done()
-		}
-		open = open || !a.Stopped
-	}
-	return open, nil
-}
-
-// prefill computes the prompts and returns the logits [size, V] of the first
-// new token.
-func (b *batch) prefill() ([]float32, error) {
-	g, prefix := b.g, len(b.g.prefix)
-	s := 1
-	for _, row := range b.rows {
-		s = max(s, len(b.prompts[row])-prefix)
-	}
-	s = roundUp(s, promptStep)
-	ids := make([]int32, b.size*s)
-	b.lengths = make([]int32, b.size)
-	for i := range b.lengths {
-		b.lengths[i] = 1
-	}
-	for i, row := range b.rows {
-		b.lengths[i] = int32(copy(ids[i*s:(i+1)*s], b.prompts[row][prefix:]))
-	}
-	p, err := g.program(fmt.Sprintf("prefill P=%d B=%d S=%d", prefix, b.size, s), func(t Transformer, args []*Node) []*Node {
-		ids, lengths, prefixKV := args[0], args[1], args[2:]
-		layout := SharedPrefix{B: b.size, S: s}
-		rec := &recorder{Attention: afterPrefix{prefixKV: prefixKV, b: b.size, s: s}, rows: b.size}
-		x := t.Blocks(t.Embed(ids), AddScalar(layout.Positions(ids.Graph()), prefix), rec)
-		first := Iota(ids.Graph(), lengths.Shape(), 0)
-		last := AddScalar(Add(MulScalar(first, s), lengths), -1) // place of each row's last token
-		x = Gather(x, ExpandAxes(last, -1))
-		return append([]*Node{t.Logits(x)}, rec.kv...)
-	})
-	if err != nil {
-		return nil, err
-	}
-	out, err := p.Call(append([]any{ids, b.lengths}, list(g.prefixKV)...)...)
-	if err != nil {
-		return nil, err
-	}
-	b.promptKV = out[1:]
-	return b.logits(out[0])
-}
-
-// decode computes one token of each row and returns the logits [size, V] of
-// the next. Step counts the tokens written before.
-func (b *batch) decode(step int, next []int32) ([]float32, error) {
-	g, layers := b.g, b.g.model.Config.NumHiddenLayers
-	prefix, s := len(g.prefix), b.promptKV[0].Shape().Dim(2)
-	m := roundUp(b.opts.MaxNewTokens, answerStep)
-	if b.newKV == nil {
-		shape := b.promptKV[0].Shape().Clone()
-		shape.Dimensions[2] = m
-		for range 2 * layers {
-			t, err := tensors.FromShapeForBackend(g.model.backend, 0, shape)
-			if err != nil {
-				return nil, fmt.Errorf("salamandra: %w", err)
-			}
-			b.newKV = append(b.newKV, t)
-		}
-	}
-	p, err := g.program(fmt.Sprintf("decode P=%d B=%d S=%d M=%d", prefix, b.size, s, m), func(t Transformer, args []*Node) []*Node {
-		ids, step, lengths, args := args[0], args[1], args[2], args[3:]
-		a := &oneMore{
-			promptKV: args[:2*layers], newKV: args[2*layers : 4*layers], prefixKV: args[4*layers:],
-			promptBias: hideFrom(lengths, s),
-			newBias:    hideFrom(Reshape(AddScalar(step, 1), 1), m),
-			step:       step,
-			inPlace:    g.model.backend.Capabilities().Operations[compute.OpTypeDynamicUpdateSlice],
-		}
-		positions := AddScalar(Add(lengths, step), prefix)
-		x := t.Blocks(t.Embed(ids), positions, a)
-		return append([]*Node{t.Logits(x)}, a.updated...)
-	})
-	if err != nil {
-		return nil, err
-	}
-	args := append([]any{next, int32(step), b.lengths}, list(b.promptKV)...)
-	for _, t := range b.newKV {
-		args = append(args, Donate(t))
-	}
-	out, err := p.Call(append(args, list(g.prefixKV)...)...)
-	if err != nil {
-		return nil, err
-	}
-	b.newKV = out[1:]
-	return b.logits(out[0])
-}
-
-// logits brings a result to the host.
-func (b *batch) logits(t *tensors.Tensor) ([]float32, error) {
-	x, err := tensors.CopyFlatData[float32](t)
-	if err != nil {
-		return nil, fmt.Errorf("salamandra: %w", err)
-	}
-	return x, t.FinalizeAll()
-}
-
-func (b *batch) free() {
-	finalize(b.promptKV)
-	finalize(b.newKV)
-}
-
-// finalize frees tensors. An error here means only that they are freed already.
-func finalize(list []*tensors.Tensor) {
-	for _, t := range list {
-		_ = t.FinalizeAll()
-	}
-}
-
-// list makes tensors arguments of [Program.Call].
-func list(ts []*tensors.Tensor) []any {
-	args := make([]any, len(ts))
-	for i, t := range ts {
-		args[i] = t
-	}
-	return args
 }

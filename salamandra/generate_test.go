@@ -100,41 +100,73 @@ func TestGenerateLaws(t *testing.T) {
 		opts.MaxNewTokens = 6
 		want := make([]salamandra.Generation, len(prompts))
 		for i, p := range prompts {
-			want[i].IDs = uncached(t, m, p, opts.MaxNewTokens)
+			want[i].IDs = uncached(t, m, nil, p, opts.MaxNewTokens)
 		}
-		generate := func(prompts [][]int32, change func(*salamandra.GenerateOptions)) []salamandra.Generation {
+		generate := func(prompts [][]int32, change func(*salamandra.Generator, *salamandra.GenerateOptions)) []salamandra.Generation {
 			g := salamandra.NewGenerator(m, nil)
 			defer g.Close()
 			o := opts
 			if change != nil {
-				change(&o)
+				change(g, &o)
 			}
 			got, err := g.Generate(context.Background(), prompts, o)
 			require.NoError(t, err)
-			return got
+			return answersOnly(got)
 		}
-		require.Equal(t, want[:3], generate(prompts[:3], nil), "a shared prefix, three lengths, one batch")
-		require.Equal(t, want, generate(prompts, nil), "no shared prefix")
-		require.Equal(t, want, generate(prompts, func(o *salamandra.GenerateOptions) { o.BatchSize = 3 }), "a last batch with empty rows")
-		require.Equal(t, want, generate(prompts, func(o *salamandra.GenerateOptions) { o.BatchSize, o.Parallel = 1, 3 }), "batches side by side")
+		warm := func(g *salamandra.Generator, prefixes ...[]int32) {
+			for _, p := range prefixes {
+				require.NoError(t, g.Warm(context.Background(), p))
+			}
+		}
+		for _, row := range []struct {
+			name   string
+			change func(*salamandra.Generator, *salamandra.GenerateOptions)
+		}{
+			{"nothing kept", nil},
+			{"a prefix of three prompts", func(g *salamandra.Generator, _ *salamandra.GenerateOptions) { warm(g, system) }},
+			{"two prefixes, the longest is used", func(g *salamandra.Generator, _ *salamandra.GenerateOptions) {
+				warm(g, system, prompts[2][:20], system[:2], prompts[3])
+			}},
+			{"more prompts than slots", func(g *salamandra.Generator, _ *salamandra.GenerateOptions) { g.Slots = 3; warm(g, system) }},
+			{"one by one", func(g *salamandra.Generator, _ *salamandra.GenerateOptions) { g.Slots = 1 }},
+			{"no memory for prefixes", func(g *salamandra.Generator, _ *salamandra.GenerateOptions) {
+				g.PrefixBytes = 0
+				warm(g, system, prompts[2][:20])
+			}},
+		} {
+			require.Equal(t, want, generate(prompts, row.change), row.name)
+		}
 
 		stop := want[0].IDs[3]
 		first := slices.Index(want[0].IDs, stop)
-		stopped := generate(prompts[:1], func(o *salamandra.GenerateOptions) { o.StopTokens = []int32{stop} })
+		stopped := generate(prompts[:1], func(_ *salamandra.Generator, o *salamandra.GenerateOptions) { o.StopTokens = []int32{stop} })
 		require.Equal(t, salamandra.Generation{IDs: want[0].IDs[:first:first], Stopped: true}, stopped[0], "the stop token ends the answer and is no part of it")
 
-		warm := func(o *salamandra.GenerateOptions) { o.Temperature, o.Seed = 1, 7 }
-		require.Equal(t, generate(prompts, warm), generate(prompts, warm), "same seed, same tokens")
+		drawn := func(slots int) func(*salamandra.Generator, *salamandra.GenerateOptions) {
+			return func(g *salamandra.Generator, o *salamandra.GenerateOptions) {
+				g.Slots, o.Temperature, o.Seed = slots, 1, 7
+			}
+		}
+		require.Equal(t, generate(prompts, drawn(1)), generate(prompts, drawn(3)), "same seed, same tokens, alone or not")
 	})
+}
+
+// answersOnly leaves out how answers were computed.
+func answersOnly(list []salamandra.Generation) []salamandra.Generation {
+	bare := make([]salamandra.Generation, len(list))
+	for i, a := range list {
+		bare[i] = salamandra.Generation{IDs: a.IDs, Stopped: a.Stopped}
+	}
+	return bare
 }
 
 // uncached continues a prompt greedily by computing all logits anew for each
 // token.
-func uncached(t *testing.T, m *salamandra.Model, prompt []int32, n int) []int32 {
+func uncached(t *testing.T, m *salamandra.Model, adapter salamandra.Adapter, prompt []int32, n int) []int32 {
 	t.Helper()
 	ids := slices.Clone(prompt)
 	for range n {
-		logits, err := m.Logits(nil, [][]int32{ids})
+		logits, err := m.Logits(adapter, [][]int32{ids})
 		require.NoError(t, err)
 		last, best := logits[0][len(ids)-1], 0
 		for i, x := range last {
@@ -160,7 +192,7 @@ func TestGenerateConstrained(t *testing.T) {
 	checker, err := evalx.CompileSchema("schema", schema)
 	require.NoError(t, err)
 	const end = 5 // <|im_end|>
-	vocabulary := constrain.NewVocabulary(tok.VocabSize(), tok.TokenBytes, []int32{end})
+	vocabulary := constrain.TokenizerVocabulary(tok, []int32{end})
 	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
 		g := salamandra.NewGenerator(salamandratest.Load(t, b, dir), nil)
 		defer g.Close()
@@ -196,10 +228,10 @@ func TestGenerateErrors(t *testing.T) {
 	g := salamandra.NewGenerator(m, nil)
 	defer g.Close()
 	opts := salamandra.DefaultGenerateOptions()
-	opts.TopP, opts.BatchSize = 0, 0
+	opts.TopP, opts.MaxNewTokens = 0, 0
 	_, err := g.Generate(context.Background(), [][]int32{{}, {1, 999999}, make([]int32, 9000)}, opts)
 	require.ErrorIs(t, err, salamandra.ErrPrompt)
-	for _, part := range []string{"top-p 0", "batch size 0", "prompt 0 is empty", "prompt 1: token 1 is id 999999", "prompt 2: 9000 tokens"} {
+	for _, part := range []string{"top-p 0", "max new tokens 0", "prompt 0", "is empty", "token 1 is id 999999", "9000 tokens"} {
 		require.ErrorContains(t, err, part)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

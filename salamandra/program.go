@@ -8,9 +8,10 @@ import (
 )
 
 // Adapter changes the linear layers of a model without the model knowing how;
-// *lora.Adapter is one. Its tensors are arguments of the compiled programs, so
-// that an adapter of the same shape can take its place without a new
-// compilation.
+// *lora.Layers is one. Its tensors are arguments of the compiled programs, so
+// that another adapter can take its place without a new compilation, if both
+// have a method Structure() string that returns the same: what the graph
+// depends on beside the tensors, such as names of layers, ranks and scales.
 type Adapter interface {
 	// Tensors returns the adapter's tensors.
 	Tensors() []*tensors.Tensor
@@ -56,12 +57,18 @@ func (m *Model) NewProgram(name string, adapter Adapter, build func(t Transforme
 // Call runs the program. Arguments are tensors, or Go values that gomlx takes
 // for tensors; those wrapped by [Donate] are consumed.
 func (p *Program) Call(args ...any) ([]*tensors.Tensor, error) {
+	return p.CallWith(p.adapter, args...)
+}
+
+// CallWith is Call with another adapter, one that builds the same graph as the
+// program's; see [Adapter].
+func (p *Program) CallWith(adapter Adapter, args ...any) ([]*tensors.Tensor, error) {
 	inputs := make([]any, 0, len(p.model.weights)+len(args)+1)
 	for _, w := range p.model.weights {
 		inputs = append(inputs, w)
 	}
-	if p.adapter != nil {
-		for _, t := range p.adapter.Tensors() {
+	if adapter != nil {
+		for _, t := range adapter.Tensors() {
 			inputs = append(inputs, t)
 		}
 	}

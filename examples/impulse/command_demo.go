@@ -192,7 +192,7 @@ func (d *demo) validate(ctx context.Context, name, model string, constrained boo
 	if name == "before" { // nothing tells yet how it is prompted
 		o.PromptFile = d.path("data/system_prompt.txt")
 	}
-	o.Generate.MaxNewTokens, o.Generate.BatchSize = 256, 20
+	o.Generate.MaxNewTokens, o.BatchSize = 256, 20
 	batches, err := o.readQueries(ctx, d.out)
 	if err != nil {
 		return err

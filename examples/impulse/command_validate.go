@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
@@ -37,12 +36,12 @@ type validateOptions struct {
 	Verbose, Constrained     bool
 	Overwrite                bool
 	Backend                  string
-	Limit                    int
+	Limit, BatchSize         int
 	Generate                 salamandra.GenerateOptions
 }
 
 func newValidateCommand() *cobra.Command {
-	o := validateOptions{Generate: salamandra.DefaultGenerateOptions()}
+	o := validateOptions{Generate: salamandra.DefaultGenerateOptions(), BatchSize: 8}
 	cmd := &cobra.Command{
 		Use:   "validate",
 		Short: "Ask a model test queries and score its answers",
@@ -68,7 +67,7 @@ func newValidateCommand() *cobra.Command {
 	f.StringVar(&o.Backend, "backend", "auto", "auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so")
 	f.IntVar(&o.Limit, "limit", 0, "ask only the first queries; 0 for all")
 	f.IntVar(&o.Generate.MaxNewTokens, "max-new-tokens", o.Generate.MaxNewTokens, "longest answer in tokens")
-	f.IntVar(&o.Generate.BatchSize, "batch-size", o.Generate.BatchSize, "queries computed together")
+	f.IntVar(&o.BatchSize, "batch-size", o.BatchSize, "queries computed together")
 	f.Float64Var(&o.Generate.Temperature, "temperature", 0, "0 takes the likeliest token; higher draws")
 	f.Float64Var(&o.Generate.TopP, "top-p", o.Generate.TopP, "draw from the likeliest tokens that have this probability together")
 	f.Float64Var(&o.Generate.RepetitionPenalty, "repetition-penalty", o.Generate.RepetitionPenalty, "above 1 makes repeated tokens less likely")
@@ -210,6 +209,7 @@ func (o *validateOptions) validate(ctx context.Context, backend compute.Backend,
 		return scored{}, err
 	}
 	defer p.close()
+	p.generator.Slots = o.BatchSize
 	schema := []byte(p.contract.Schema)
 	if schema == nil {
 		schema = impulse.Schema(batches.Variant)
@@ -273,11 +273,6 @@ func (p *prompted) score(ctx context.Context, records []impulse.Record, task eva
 	opts.OnToken = func(int, int32) {
 		tokens++
 		bar.set(int64(tokens), int64(len(records)*opts.MaxNewTokens), fmt.Sprintf("%d tokens", tokens))
-	}
-	if p.model.Backend().Name() == goBackendName {
-		// Small products run on one thread there: batches side by side instead.
-		opts.Parallel = runtime.GOMAXPROCS(0)
-		opts.BatchSize = min(opts.BatchSize, (len(prompts)+opts.Parallel-1)/opts.Parallel)
 	}
 	answers, err := p.generator.Generate(ctx, prompts, opts)
 	bar.done()

@@ -52,7 +52,7 @@ func (p *prompted) constraint(queries []string) (func(row int) (*constrain.Match
 	if err != nil {
 		return nil, fmt.Errorf("schema: %w (--constrained=false asks the bare model)", err)
 	}
-	vocabulary := constrain.NewVocabulary(p.tokenizer.VocabSize(), p.tokenizer.TokenBytes, p.stop)
+	vocabulary := constrain.TokenizerVocabulary(p.tokenizer, p.stop)
 	return func(row int) (*constrain.Matcher, error) {
 		query, err := json.Marshal(queries[row])
 		if err != nil {

@@ -6,6 +6,21 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra/constrain"
 )
 
+// byteTokens is a tokenizer whose tokens are bytes, and one that ends answers.
+type byteTokens struct{}
+
+func (byteTokens) VocabSize() int { return 257 }
+
+func (byteTokens) TokenBytes(id int32) ([]byte, bool) { return []byte{byte(id)}, id < 256 }
+
+func (byteTokens) EncodeText(text string, _ bool) []int32 {
+	var ids []int32
+	for _, c := range []byte(text) {
+		ids = append(ids, int32(c))
+	}
+	return ids
+}
+
 // A decode loop with a model that always prefers the token with the highest id
 // allowed.
 func Example() {
@@ -18,24 +33,16 @@ func Example() {
 		return
 	}
 	const end = 256 // tokens 0 to 255 are bytes
-	bytesOf := func(id int32) ([]byte, bool) { return []byte{byte(id)}, id < end }
-	vocabulary := constrain.NewVocabulary(end+1, bytesOf, []int32{end})
+	vocabulary := constrain.TokenizerVocabulary(byteTokens{}, []int32{end})
 	m, err := grammar.Matcher(vocabulary)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	encode := func(text string) []int32 {
-		var ids []int32
-		for _, c := range []byte(text) {
-			ids = append(ids, int32(c))
-		}
-		return ids
-	}
 	var answer []byte
 	chosen := 0
 	for budget := 60; !m.Done(); {
-		next := m.ForcedTokens(budget, encode)
+		next := m.ForcedTokens(budget)
 		if len(next) == 0 {
 			allowed, err := m.Allowed(budget)
 			if err != nil {

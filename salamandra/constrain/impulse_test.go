@@ -54,7 +54,7 @@ var tinyVocabulary = sync.OnceValues(func() (*tokenizer.Tokenizer, *Vocabulary) 
 		panic(err)
 	}
 	end, _ := tok.TokenID("<|im_end|>")
-	return tok, NewVocabulary(tok.VocabSize(), tok.TokenBytes, []int32{end})
+	return tok, TokenizerVocabulary(tok, []int32{end})
 })
 
 func TestCompileIsFast(t *testing.T) {
@@ -102,7 +102,7 @@ func TestSameTokensAsUnconstrained(t *testing.T) {
 			want := encode(answer)
 			total += len(want)
 			for len(want) > 0 {
-				run := m.ForcedTokens(Unlimited, encode)
+				run := m.ForcedTokens(Unlimited)
 				require.LessOrEqual(t, len(run), len(want))
 				require.True(t, slices.Equal(want[:len(run)], run), "forced %v, the tokenizer has %v", run, want)
 				if len(run) == 0 {

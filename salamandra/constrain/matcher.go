@@ -49,6 +49,11 @@ func (m *Matcher) lock() func() {
 	return m.c.b.mu.Unlock
 }
 
+// Clone returns a matcher at the same place, which goes on by itself.
+func (m *Matcher) Clone() *Matcher {
+	return &Matcher{c: m.c, at: m.at, ended: m.ended, mask: make(Mask, len(m.mask))}
+}
+
 // Shortest returns a number of tokens that suffices to complete the answer, the
 // end token not counted: as many as spell the shortest text that completes it.
 // There may be a longer text of fewer tokens.
@@ -142,8 +147,7 @@ func (m *Matcher) forced() ([]byte, *node) {
 // after, so that they can go through the model together, without a choice. The
 // caller gives them to [Matcher.Accept] one by one. Budget is as in
 // [Matcher.Allowed]; tokens that would not leave enough of it are left out.
-// Encode returns the tokens of a text that does not begin a sequence and whose
-// special tokens are text.
+// Without a tokenizer, see [TokenizerVocabulary], there are none.
 //
 // The rule: let F be the forced bytes. In the tokens of the whole answer,
 // either a token ends where F does, or one reaches over that end; it then begins
@@ -156,7 +160,11 @@ func (m *Matcher) forced() ([]byte, *node) {
 // answer with the tokenizer's tokens, its answer does not change. This holds
 // for BPE without look-ahead in the splitting of words; where the tokens of F
 // do not spell F, as with a tokenizer that adds a space, none are returned.
-func (m *Matcher) ForcedTokens(budget int, encode func(text string) []int32) []int32 {
+func (m *Matcher) ForcedTokens(budget int) []int32 {
+	encode := m.c.v.encode
+	if encode == nil {
+		return nil
+	}
 	defer m.lock()()
 	text, free := m.forced()
 	if len(text) == 0 {

@@ -108,7 +108,7 @@ func TestForcedTokensAreTheTokenizers(t *testing.T) {
 		m, err := g.Matcher(v)
 		require.NoError(t, err)
 		for len(want) > 0 {
-			run := m.ForcedTokens(Unlimited, encode)
+			run := m.ForcedTokens(Unlimited)
 			require.True(t, len(run) <= len(want) && slices.Equal(run, want[:len(run)]), "forced %v, the tokenizer has %v in %s", run, want, answer)
 			forced += len(run)
 			if len(run) == 0 {
@@ -128,8 +128,7 @@ func TestForcedTokensAreTheTokenizers(t *testing.T) {
 // A budget holds when forced tokens are taken too, and answers decoded at the
 // same time do not disturb each other.
 func TestBudgetWithForcedTokens(t *testing.T) {
-	tok, v := tinyVocabulary()
-	encode := func(text string) []int32 { return tok.EncodeText(text, false) }
+	_, v := tinyVocabulary()
 	schema := string(readTestdata(t, "impulse.json"))
 	g := mustCompile(t, schema, DefaultOptions())
 	s := oracle(t, schema)
@@ -146,7 +145,7 @@ func TestBudgetWithForcedTokens(t *testing.T) {
 			}
 			r := rand.New(rand.NewPCG(uint64(i), 9))
 			for budget := shortest + i*i; !m.Done(); {
-				next := m.ForcedTokens(budget, encode)
+				next := m.ForcedTokens(budget)
 				if len(next) == 0 {
 					mask, err := m.Allowed(budget)
 					if err != nil {

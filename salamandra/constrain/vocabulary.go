@@ -11,8 +11,9 @@ import (
 type Vocabulary struct {
 	size    int
 	end     []int32
-	text    [][]byte // of each id; nil for tokens that add no text
-	longest int      // bytes of the longest token
+	text    [][]byte                  // of each id; nil for tokens that add no text
+	longest int                       // bytes of the longest token
+	encode  func(text string) []int32 // nil without a tokenizer
 
 	// The nodes of the trie from top to bottom, children after their parent in
 	// the order of bytes: what lies under node i is nodes i+1 to after[i]-1.
@@ -75,6 +76,26 @@ func NewVocabulary(size int, bytesOf func(id int32) ([]byte, bool), end []int32)
 	for i := int32(0); int(i) < len(v.letter); i = v.after[i] {
 		v.first[v.letter[i]] = i
 	}
+	return v
+}
+
+// Tokenizer is what a vocabulary is made from; *tokenizer.Tokenizer is one.
+type Tokenizer interface {
+	VocabSize() int
+	// TokenBytes returns the bytes that a token adds to a text that it does not
+	// begin, false for control tokens.
+	TokenBytes(id int32) ([]byte, bool)
+	// EncodeText returns the tokens of a text, in which special tokens are text;
+	// first tells whether it begins a sequence.
+	EncodeText(text string, first bool) []int32
+}
+
+// TokenizerVocabulary makes the vocabulary of a tokenizer, with which matchers
+// know the tokens of forced text; see [Matcher.ForcedTokens]. End holds the
+// tokens that end an answer.
+func TokenizerVocabulary(tok Tokenizer, end []int32) *Vocabulary {
+	v := NewVocabulary(tok.VocabSize(), tok.TokenBytes, end)
+	v.encode = func(text string) []int32 { return tok.EncodeText(text, false) }
 	return v
 }
 
