@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +13,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 )
 
 // childMerge tells the test program to do nothing but one merge: base, adapter
@@ -165,97 +162,4 @@ func TestDiskSpace(t *testing.T) {
 	_, err := NewStage(output, 1<<60)
 	require.ErrorIs(t, err, ErrDiskSpace)
 	require.Empty(t, names(t, dir), "nothing is begun")
-}
-
-// BenchmarkMergeModel merges into a random model in another process and reports
-// the peak of its memory. A model of 1.1e9 parameters takes 5 GB of disk; it is
-// there if LORA_BENCHMARK_LARGE is set.
-func BenchmarkMergeModel(b *testing.B) {
-	sizes := []struct {
-		name                              string
-		layers, hidden, width, vocabulary int
-	}{{"20M", 2, 512, 2048, 8192}}
-	if os.Getenv("LORA_BENCHMARK_LARGE") != "" {
-		sizes = append(sizes, struct {
-			name                              string
-			layers, hidden, width, vocabulary int
-		}{"1B", 18, 2048, 5440, 64000})
-	}
-	for _, size := range sizes {
-		b.Run(size.name, func(b *testing.B) {
-			base, adapter := randomModel(b, size.layers, size.hidden, size.width, size.vocabulary)
-			stat, err := os.ReadDir(base)
-			require.NoError(b, err)
-			var bytes, peak int64
-			for _, entry := range stat {
-				info, err := entry.Info()
-				require.NoError(b, err)
-				bytes += info.Size()
-			}
-			b.SetBytes(bytes)
-			output := filepath.Join(b.TempDir(), "merged")
-			for b.Loop() {
-				out, err := child(b, base, adapter, output).Output()
-				require.NoError(b, err)
-				var one int64
-				_, err = fmt.Sscanf(string(out), "begin\n%d", &one)
-				require.NoError(b, err)
-				peak = max(peak, one)
-				require.NoError(b, os.RemoveAll(output))
-			}
-			b.ReportMetric(float64(peak)/(1<<20), "peak-MB")
-		})
-	}
-}
-
-// randomModel stores a bfloat16 model in the layout of Llama, in shards of 500
-// MB, and an adapter of rank 16 for all its layers.
-func randomModel(b *testing.B, layers, hidden, width, vocabulary int) (base, adapter string) {
-	base, adapter = b.TempDir(), b.TempDir()
-	require.NoError(b, os.WriteFile(filepath.Join(base, "config.json"), []byte(`{"dtype": "bfloat16"}`), 0o666))
-	infos := []safetensors.Info{{Name: "model.embed_tokens.weight", Dtype: safetensors.BF16, Shape: []int{vocabulary, hidden}}}
-	a := &Adapter{Config: DefaultConfig()}
-	rng := rand.New(rand.NewPCG(1, 0))
-	for layer := range layers {
-		for _, kind := range []struct {
-			name    string
-			out, in int
-		}{
-			{"mlp.down_proj", hidden, width}, {"mlp.gate_proj", width, hidden}, {"mlp.up_proj", width, hidden},
-			{"self_attn.k_proj", hidden, hidden}, {"self_attn.o_proj", hidden, hidden}, {"self_attn.q_proj", hidden, hidden}, {"self_attn.v_proj", hidden, hidden},
-		} {
-			name := fmt.Sprintf("model.layers.%02d.%s", layer, kind.name)
-			infos = append(infos, safetensors.Info{Name: name + ".weight", Dtype: safetensors.BF16, Shape: []int{kind.out, kind.in}})
-			m := Module{Name: name, In: kind.in, Out: kind.out, Rank: 16, A: make([]float32, 16*kind.in), B: make([]float32, kind.out*16)}
-			for _, values := range [][]float32{m.A, m.B} {
-				for i := range values {
-					values[i] = float32(rng.NormFloat64() * 0.02)
-				}
-			}
-			a.Modules = append(a.Modules, m)
-		}
-	}
-	require.NoError(b, a.Write(adapter))
-	shards := safetensors.PlanShards(infos, 500_000_000)
-	values := make([]float32, 1<<16)
-	chunk := make([]byte, 2*len(values))
-	for _, shard := range shards {
-		w, err := safetensors.Create(filepath.Join(base, shard.Name), shard.Tensors, map[string]string{"format": "pt"})
-		require.NoError(b, err)
-		defer w.Abort()
-		for _, info := range shard.Tensors {
-			for left := info.NumElements(); left > 0; left -= len(values) {
-				for i := range values {
-					values[i] = float32(rng.NormFloat64() * 0.02)
-				}
-				require.NoError(b, safetensors.EncodeFloat32(chunk, values, safetensors.BF16))
-				require.NoError(b, w.WriteChunk(info.Name, chunk[:2*min(left, len(values))]))
-			}
-		}
-		require.NoError(b, w.Commit())
-	}
-	if len(shards) > 1 {
-		require.NoError(b, safetensors.WriteIndex(base, shards))
-	}
-	return base, adapter
 }
