@@ -2,7 +2,6 @@ package lora
 
 import (
 	"math"
-	"math/bits"
 
 	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 )
@@ -14,16 +13,18 @@ import (
 //	update = sum * scale               in float32
 //	merged = W[i,j] + update           in float32, then rounded to the stored format
 //
-// A fused multiply-add rounds once. It is computed here in float64, where the
-// product of two float32 values is exact and only the addition rounds, to 53
-// bits. Rounding that again to the 24 bits of a float32 gives the same as one
-// rounding, except where the 53 bits lie exactly between two float32 values:
-// then the lost rest decides, and fma32 recovers it.
+// A fused multiply-add rounds once. Where the processor has it for vectors
+// (amd64 with AVX2, arm64), fmaColumns uses it. Elsewhere, and in tests to
+// compare, it is computed in float64, where the product of two float32 values
+// is exact and only the addition rounds, to 53 bits. Rounding that again to the
+// 24 bits of a float32 gives the same as one rounding, except where the 53 bits
+// lie exactly between two float32 values: then the lost rest decides, and fma32
+// recovers it.
 //
 // Up to R = 256 PEFT sums in this order; beyond, its matrix library splits the
 // sum and last bits differ.
 
-// Bits of a float64 that a float32 lacks, and the middle between two float32.
+// Bits of a float64 that a normal float32 lacks, and the middle between two.
 const (
 	lowBits = 1<<29 - 1
 	middle  = 1 << 28
@@ -50,72 +51,73 @@ func fma32(x, y, z float32) float32 {
 	return float32(math.Float64frombits(u))
 }
 
-// addScaled adds b*a[j] to sum[j], both float32 values, each rounded once to
-// float32. The caller knows that no sum is a subnormal float32 or overflows.
-func addScaled(sum, a []float64, b float64) {
+// addScaled adds b*a[j] to sum[j], each rounded once. The caller knows that no
+// sum is a subnormal float32.
+func addScaled(sum, a []float32, b float32) {
 	a = a[:len(sum)]
 	for j, x := range a {
-		u := math.Float64bits(b*x + sum[j])
-		if u&lowBits == middle {
-			sum[j] = float64(fma32(float32(b), float32(x), float32(sum[j])))
+		s := float64(b)*float64(x) + float64(sum[j])
+		if math.Float64bits(s)&lowBits == middle {
+			sum[j] = fma32(b, x, sum[j])
 			continue
 		}
-		sum[j] = math.Float64frombits((u + middle) &^ lowBits)
+		sum[j] = float32(s)
 	}
 }
 
-// A product evaluates B*A row by row.
+// A product evaluates scale*B*A row by row.
 type product struct {
-	rank, in int
-	b        []float32 // B, [Out, Rank]
-	a        []float64 // A, [Rank, In]
-	plain    bool      // no sum can be subnormal or overflow
+	Module
+	scale float32
+	plain bool // no sum can be subnormal
 }
 
-func newProduct(m Module) *product {
-	p := &product{rank: m.Rank, in: m.In, b: m.B, a: make([]float64, len(m.A))}
-	for i, v := range m.A {
-		p.a[i] = float64(v)
-	}
-	lowA, highA := exponents(m.A)
-	lowB, highB := exponents(m.B)
-	// Sums are multiples of the smallest product's last bit, and at most Rank
-	// times the largest product.
-	p.plain = lowA+lowB-2*23 >= -126 && highA+highB+2+bits.Len(uint(m.Rank)) < 127
-	return p
+func newProduct(m Module, scale float64) *product {
+	// Sums are multiples of the smallest product's last bit.
+	return &product{m, float32(scale), smallest(m.A)+smallest(m.B)-2*23 >= -126}
 }
 
-// exponents returns the smallest and the largest binary exponent of the values
-// that are not zero, zeros if all are.
-func exponents(values []float32) (low, high int) {
-	first := true
+// smallest returns the smallest binary exponent of the values that are not
+// zero, 0 if all are.
+func smallest(values []float32) int {
+	low, first := 0, true
 	for _, v := range values {
 		if v == 0 {
 			continue
 		}
-		e := math.Ilogb(float64(v))
-		if first {
-			low, high, first = e, e, false
+		if e := math.Ilogb(float64(v)); first || e < low {
+			low, first = e, false
 		}
-		low, high = min(low, e), max(high, e)
 	}
-	return low, high
+	return low
 }
 
-// row computes row i of B*A.
-func (p *product) row(i int, sum []float64) {
-	clear(sum)
-	for r, b := range p.b[i*p.rank : (i+1)*p.rank] {
-		a := p.a[r*p.in : (r+1)*p.in]
-		switch {
-		case b == 0:
-		case p.plain:
-			addScaled(sum, a, float64(b))
-		default:
-			for j, x := range a {
-				sum[j] = float64(fma32(b, float32(x), float32(sum[j])))
-			}
+// row computes row i, [In].
+func (p *product) row(i int, dst []float32) {
+	n := 0
+	if hasFMA() {
+		if n = len(dst) / fmaStep * fmaStep; n > 0 {
+			fmaColumns(&dst[0], &p.A[0], &p.B[i*p.Rank], p.Rank, p.In, n, p.scale)
 		}
+	}
+	p.columns(i, n, dst[n:])
+}
+
+// columns computes row i from column first on, on any processor.
+func (p *product) columns(i, first int, dst []float32) {
+	clear(dst)
+	for r, b := range p.B[i*p.Rank : (i+1)*p.Rank] {
+		a := p.A[r*p.In+first:][:len(dst)]
+		if p.plain {
+			addScaled(dst, a, b)
+			continue
+		}
+		for j, x := range a {
+			dst[j] = fma32(b, x, dst[j])
+		}
+	}
+	for j, v := range dst {
+		dst[j] = v * p.scale
 	}
 }
 

@@ -24,7 +24,6 @@ type updater struct {
 // A term is what one adapter contributes.
 type term struct {
 	product *product
-	scale   float32
 	weight  float64
 	least   float32           // ties: the smallest magnitude that is kept
 	mask    [sha256.Size]byte // dare: where the random choices come from
@@ -38,7 +37,7 @@ func newUpdater(ctx context.Context, opts MergeOptions, parts []part) (*updater,
 	}
 	u := &updater{method: opts.Method, density: opts.Density, out: parts[0].Out, in: parts[0].In}
 	for _, p := range parts {
-		t := &term{product: newProduct(p.Module), scale: float32(p.scale), weight: p.weight}
+		t := &term{product: newProduct(p.Module, p.scale), weight: p.weight}
 		switch {
 		case u.method == MethodDARE:
 			t.mask = p.maskKey(opts.Seed)
@@ -52,14 +51,6 @@ func newUpdater(ctx context.Context, opts MergeOptions, parts []part) (*updater,
 		u.terms = append(u.terms, t)
 	}
 	return u, nil
-}
-
-// row computes row i of the term's own update, with sum as scratch space.
-func (t *term) row(i int, dst []float32, sum []float64) {
-	t.product.row(i, sum)
-	for j, v := range sum {
-		dst[j] = float32(float32(v) * t.scale)
-	}
 }
 
 // magnitude returns the keep-th largest magnitude of the term's update. The
@@ -88,9 +79,9 @@ func (t *term) count(ctx context.Context, out, shift int, upper uint32) ([]int, 
 	err := eachBlock(ctx, out, func() func(block, i int) error {
 		counts := make([]int, 1<<16)
 		all = append(all, counts)
-		row, sum := make([]float32, t.product.in), make([]float64, t.product.in)
+		row := make([]float32, t.product.In)
 		return func(_, i int) error {
-			t.row(i, row, sum)
+			t.product.row(i, row)
 			for _, v := range row {
 				if bits := math.Float32bits(v) &^ (1 << 31); uint64(bits)>>(shift+16) == uint64(upper) {
 					counts[bits>>shift&0xffff]++
@@ -132,13 +123,12 @@ func eachBlock(ctx context.Context, rows int, newWorker func() func(block, i int
 // An updateRow is what one core needs to compute rows of an update.
 type updateRow struct {
 	*updater
-	sum   []float64
 	total []float64
 	rows  [][]float32 // of each term
 }
 
 func (u *updater) newRow() *updateRow {
-	r := &updateRow{updater: u, sum: make([]float64, u.in), total: make([]float64, u.in)}
+	r := &updateRow{updater: u, total: make([]float64, u.in)}
 	for range u.terms {
 		r.rows = append(r.rows, make([]float32, u.in))
 	}
@@ -148,11 +138,11 @@ func (u *updater) newRow() *updateRow {
 // compute sets dst to row i of the update.
 func (r *updateRow) compute(i int, dst []float32) {
 	if t := r.terms[0]; len(r.terms) == 1 && t.weight == 1 && r.density == 0 {
-		t.row(i, dst, r.sum) // as it is, signs of zeros included
+		t.product.row(i, dst) // as it is, signs of zeros included
 		return
 	}
 	for k, t := range r.terms {
-		t.row(i, r.rows[k], r.sum)
+		t.product.row(i, r.rows[k])
 	}
 	clear(r.total)
 	switch r.method {

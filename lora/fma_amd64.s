@@ -1,0 +1,91 @@
+#include "textflag.h"
+
+// func fmaColumns(sum, a, b *float32, rank, stride, n int, scale float32)
+//
+// Eight columns to a register; 64 at a time hide the latency of the
+// multiply-add, what is left of them goes eight by eight.
+TEXT ·fmaColumns(SB), NOSPLIT, $0-52
+	MOVQ sum+0(FP), DI
+	MOVQ a+8(FP), SI
+	MOVQ b+16(FP), DX
+	MOVQ rank+24(FP), CX
+	MOVQ stride+32(FP), R8
+	MOVQ n+40(FP), R9
+	VBROADCASTSS scale+48(FP), Y9
+	SHLQ $2, R8 // in bytes
+
+wide:
+	CMPQ R9, $64
+	JLT  narrow
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ SI, R10
+	MOVQ DX, R11
+	MOVQ CX, R12
+
+wideRank:
+	VBROADCASTSS (R11), Y8
+	VFMADD231PS (R10), Y8, Y0
+	VFMADD231PS 32(R10), Y8, Y1
+	VFMADD231PS 64(R10), Y8, Y2
+	VFMADD231PS 96(R10), Y8, Y3
+	VFMADD231PS 128(R10), Y8, Y4
+	VFMADD231PS 160(R10), Y8, Y5
+	VFMADD231PS 192(R10), Y8, Y6
+	VFMADD231PS 224(R10), Y8, Y7
+	ADDQ R8, R10
+	ADDQ $4, R11
+	DECQ R12
+	JNZ  wideRank
+	VMULPS Y9, Y0, Y0
+	VMULPS Y9, Y1, Y1
+	VMULPS Y9, Y2, Y2
+	VMULPS Y9, Y3, Y3
+	VMULPS Y9, Y4, Y4
+	VMULPS Y9, Y5, Y5
+	VMULPS Y9, Y6, Y6
+	VMULPS Y9, Y7, Y7
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	VMOVUPS Y4, 128(DI)
+	VMOVUPS Y5, 160(DI)
+	VMOVUPS Y6, 192(DI)
+	VMOVUPS Y7, 224(DI)
+	ADDQ $256, SI
+	ADDQ $256, DI
+	SUBQ $64, R9
+	JMP  wide
+
+narrow:
+	CMPQ R9, $8
+	JLT  done
+	VXORPS Y0, Y0, Y0
+	MOVQ SI, R10
+	MOVQ DX, R11
+	MOVQ CX, R12
+
+narrowRank:
+	VBROADCASTSS (R11), Y8
+	VFMADD231PS (R10), Y8, Y0
+	ADDQ R8, R10
+	ADDQ $4, R11
+	DECQ R12
+	JNZ  narrowRank
+	VMULPS Y9, Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $32, SI
+	ADDQ $32, DI
+	SUBQ $8, R9
+	JMP  narrow
+
+done:
+	VZEROUPPER
+	RET
