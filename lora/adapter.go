@@ -178,6 +178,7 @@ func readFloats(file *safetensors.File, info safetensors.Info) ([]float32, error
 	if err != nil {
 		return nil, err
 	}
+	defer file.Release(info.Name)
 	values := make([]float32, info.NumElements())
 	err = safetensors.DecodeFloat32(values, data, info.Dtype)
 	if errors.Is(err, safetensors.ErrDtype) {

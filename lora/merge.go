@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 )
@@ -23,7 +24,7 @@ var (
 	// ErrNoEffect reports a merge that would leave every weight as it is.
 	ErrNoEffect = errors.New("adapter has no effect")
 	// ErrVerify reports a written file that does not read back as written.
-	ErrVerify = errors.New("written file reads back differently")
+	ErrVerify = safetensors.ErrReadBack
 	// ErrRejected reports a merged model that MergeOptions.Verify refused.
 	ErrRejected = errors.New("merged model was rejected, and is kept in this directory")
 	// ErrDiskSpace reports an output that does not fit on its disk.
@@ -158,11 +159,10 @@ type FileSum struct {
 // The weights equal, bit for bit, those of PEFT's merge_and_unload on a CPU
 // with one float32 adapter of rank up to 256: the update is summed and added in
 // float32 and rounded once to the stored format. For several adapters see
-// [MergeMethod]. Tensors are streamed, so that memory stays near the size of
-// the largest adapted weight, and all cores work on each.
+// [MergeMethod]. Weights are streamed in pieces of a megabyte, on all cores, so
+// that memory stays near the size of the adapters.
 //
-// Files are read back and compared by SHA-256 before the output gets its name;
-// until then, and if ctx is cancelled, there is no output. A process that is
+// Weights are read back and compared before the output gets its name; until then, and if ctx is cancelled, there is no output. A process that is
 // killed can leave a directory called Output.tmp- and eight digits, which the
 // next merge to Output removes; where the system cannot tell whether another
 // process still writes it, a warning names it instead.
@@ -220,8 +220,7 @@ type merger struct {
 	to       safetensors.Dtype // of all floats, empty to keep each
 	parts    map[string][]part // by tensor name
 	report   MergeReport
-	done     int64  // bytes of the stage
-	buffer   []byte // for one merged tensor, used again
+	done     int64 // bytes of the stage
 }
 
 // newMerger checks that adapters and base fit and prepares the updates.
@@ -281,9 +280,21 @@ func namesBase(base, name string) bool {
 	return false
 }
 
-// fill writes the whole output into dir and completes the report.
+// fill writes the whole output into dir and completes the report. The inputs
+// are hashed meanwhile.
 func (m *merger) fill(ctx context.Context, dir string) error {
-	sums, err := m.writeWeights(ctx, dir)
+	lists, err := m.inputs()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var hashing sync.WaitGroup
+	defer hashing.Wait()
+	defer cancel()
+	var inputs [][]FileSum
+	var hashErr error
+	hashing.Go(func() { inputs, hashErr = hashLists(ctx, lists) })
+	weights, err := m.writeWeights(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -293,7 +304,10 @@ func (m *merger) fill(ctx context.Context, dir string) error {
 	if err := m.copyFiles(dir); err != nil {
 		return err
 	}
-	return m.seal(ctx, dir, sums)
+	if hashing.Wait(); hashErr != nil {
+		return hashErr
+	}
+	return m.seal(ctx, dir, inputs, weights)
 }
 
 // muchLost is the share of lost updates from which a warning is due.

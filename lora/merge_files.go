@@ -2,6 +2,7 @@ package lora
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -143,9 +144,9 @@ func (m *merger) modelConfig() ([]byte, error) {
 	return formatJSON(m.base.keys)
 }
 
-// seal reads everything back, compares the weights with what was written, and
-// adds the report to dir.
-func (m *merger) seal(ctx context.Context, dir string, written map[string][32]byte) error {
+// seal completes the report, whose inputs and weights have these sums, and adds
+// it to dir.
+func (m *merger) seal(ctx context.Context, dir string, inputs [][]FileSum, weights []FileSum) error {
 	model, err := safetensors.OpenModel(dir)
 	if err != nil {
 		return fmt.Errorf("lora: %s: %w: %w", m.opts.Output, ErrVerify, err)
@@ -153,32 +154,25 @@ func (m *merger) seal(ctx context.Context, dir string, written map[string][32]by
 	if err := model.Close(); err != nil {
 		return err
 	}
-	files, err := m.inputs()
-	if err != nil {
-		return err
+	m.report.BaseFiles = inputs[0]
+	for i := range m.report.Adapters {
+		m.report.Adapters[i].Files = inputs[1+i]
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	last := len(files)
-	files = append(files, nil)
+	var others []string
 	for _, entry := range entries {
-		files[last] = append(files[last], filepath.Join(dir, entry.Name()))
+		if !slices.ContainsFunc(weights, func(sum FileSum) bool { return sum.File == entry.Name() }) {
+			others = append(others, filepath.Join(dir, entry.Name()))
+		}
 	}
-	sums, err := m.hash(ctx, files)
+	sums, err := hashFiles(ctx, others)
 	if err != nil {
 		return err
 	}
-	m.report.BaseFiles, m.report.OutputFiles = sums[0], sums[last]
-	for i := range m.report.Adapters {
-		m.report.Adapters[i].Files = sums[1+i]
-	}
-	for _, sum := range m.report.OutputFiles {
-		if want, ok := written[sum.File]; ok && hex.EncodeToString(want[:]) != sum.SHA256 {
-			return fmt.Errorf("lora: %s: %w: SHA-256 %s, want %x", filepath.Join(m.opts.Output, sum.File), ErrVerify, sum.SHA256, want)
-		}
-	}
+	m.report.OutputFiles = slices.SortedFunc(slices.Values(append(sums, weights...)), func(a, b FileSum) int { return cmp.Compare(a.File, b.File) })
 	text, err := m.report.seal()
 	if err != nil {
 		return err
@@ -218,19 +212,9 @@ func (m *merger) inputs() ([][]string, error) {
 	return files, nil
 }
 
-// hash returns the sums of lists of files, in their order.
-func (m *merger) hash(ctx context.Context, lists [][]string) ([][]FileSum, error) {
-	files := slices.Concat(lists...)
-	var total int64
-	for _, file := range files {
-		stat, err := os.Stat(file)
-		if err != nil {
-			return nil, err
-		}
-		total += stat.Size()
-	}
-	m.done = 0
-	flat, err := hashFiles(ctx, files, func(sum FileSum) { m.progress("verify", sum.File, sum.Size, total) })
+// hashLists returns the sums of lists of files, in their order.
+func hashLists(ctx context.Context, lists [][]string) ([][]FileSum, error) {
+	flat, err := hashFiles(ctx, slices.Concat(lists...))
 	sums := make([][]FileSum, len(lists))
 	for i, list := range lists {
 		sums[i], flat = flat[:len(list):len(list)], flat[len(list):]
@@ -239,23 +223,16 @@ func (m *merger) hash(ctx context.Context, lists [][]string) ([][]FileSum, error
 }
 
 // hashFiles returns the sums of files in the order given, reading several at a
-// time. After each it calls done, if not nil, never concurrently.
-func hashFiles(ctx context.Context, files []string, done func(FileSum)) ([]FileSum, error) {
+// time.
+func hashFiles(ctx context.Context, files []string) ([]FileSum, error) {
 	sums, errs := make([]FileSum, len(files)), make([]error, len(files))
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var group sync.WaitGroup
-	var reporting sync.Mutex
 	for i, file := range files {
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
 			sums[i], errs[i] = hashFile(ctx, file)
-			if done == nil {
-				return
-			}
-			reporting.Lock()
-			defer reporting.Unlock()
-			done(sums[i])
 		})
 	}
 	group.Wait()

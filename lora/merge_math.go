@@ -1,6 +1,7 @@
 package lora
 
 import (
+	"encoding/binary"
 	"math"
 
 	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
@@ -157,10 +158,14 @@ func newRows(u *updater, magnitude []float32, from, to safetensors.Dtype) *rows 
 // merge computes row i of the merged weight from src, the row of the base, into
 // dst, and adds to the tally.
 func (s *rows) merge(t *tally, i int, dst, src []byte) error {
+	s.updates.compute(i, s.update)
+	if s.magnitude == nil && s.from == safetensors.BF16 && s.to == safetensors.BF16 {
+		t.add(shiftBrain(dst, src, s.update))
+		return nil
+	}
 	if err := safetensors.DecodeFloat32(s.base, src, s.from); err != nil {
 		return err
 	}
-	s.updates.compute(i, s.update)
 	if s.magnitude == nil {
 		s.shift(t)
 	} else {
@@ -186,14 +191,69 @@ func (s *rows) merge(t *tally, i int, dst, src []byte) error {
 	return nil
 }
 
+// lanes is how many sums go side by side where a processor adds that many
+// float32 at a time.
+const lanes = 8
+
 // shift sets merged to base plus update.
 func (s *rows) shift(t *tally) {
+	var squares [lanes]float64
 	for j, w := range s.base {
 		update := s.update[j]
 		s.merged[j] = w + update
-		t.squares += float64(update) * float64(update)
+		squares[j%lanes] += float64(float64(update) * float64(update))
 		if update != 0 {
 			t.updates++
+		}
+	}
+	for _, sum := range squares {
+		t.squares += sum
+	}
+}
+
+// brainInf is the exponent of infinities and NaN in bfloat16.
+const brainInf = 0x7f80
+
+// shiftBrain sets dst to src plus update, both bfloat16, in one go. Fewer than
+// 2^31 elements.
+func shiftBrain(dst, src []byte, update []float32) tally {
+	var squares [lanes]float64
+	var counts brainCounts
+	whole := 0
+	if hasBrainBlocks() {
+		if whole = len(update) / lanes * lanes; whole > 0 {
+			shiftBrainBlocks(&dst[0], &src[0], &update[0], whole, &squares, &counts)
+		}
+	}
+	shiftBrainEach(dst[2*whole:], src[2*whole:], update[whole:], &squares, &counts)
+	t := tally{updates: int(counts.updates), changed: int(counts.changed), notFinite: int(counts.notFinite)}
+	for _, sum := range squares {
+		t.squares += sum
+	}
+	return t
+}
+
+// brainCounts are the counts of a tally, in the order of shiftBrainBlocks.
+type brainCounts struct{ updates, changed, notFinite, _ int64 }
+
+// shiftBrainEach is shiftBrain on any processor; it adds to squares and counts.
+func shiftBrainEach(dst, src []byte, update []float32, squares *[lanes]float64, counts *brainCounts) {
+	dst, src = dst[:2*len(update)], src[:2*len(update)]
+	for j, u := range update {
+		before := binary.LittleEndian.Uint16(src[2*j:])
+		v := math.Float32frombits(uint32(before)<<16) + u
+		bits := math.Float32bits(v)
+		after := uint16((bits + 0x7fff + bits>>16&1) >> 16)
+		binary.LittleEndian.PutUint16(dst[2*j:], after)
+		squares[j%lanes] += float64(float64(u) * float64(u))
+		if u != 0 {
+			counts.updates++
+		}
+		if after != before && (after|before)<<1 != 0 { // 0 and -0 are equal
+			counts.changed++
+		}
+		if after&brainInf == brainInf {
+			counts.notFinite++
 		}
 	}
 }
@@ -225,7 +285,6 @@ func roundTo(to safetensors.Dtype, values []float32, dst []byte) error {
 // left of the row one by one. For widths that are not multiples of four, builds
 // of PyTorch differ among themselves in the last bit.
 func norm(row []float32) float32 {
-	const lanes = 8
 	var sums [lanes]float32
 	whole := len(row) / lanes * lanes
 	for j := 0; j < whole; j += lanes {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"math"
 	"math/rand/v2"
 	"runtime"
@@ -76,18 +75,17 @@ func (t *term) magnitude(ctx context.Context, out, keep int) (float32, error) {
 // shift, among those with these upper bits.
 func (t *term) count(ctx context.Context, out, shift int, upper uint32) ([]int, error) {
 	var all [][]int
-	err := eachBlock(ctx, out, func() func(block, i int) error {
+	err := eachRow(ctx, out, func() func(i int) {
 		counts := make([]int, 1<<16)
 		all = append(all, counts)
 		row := make([]float32, t.product.In)
-		return func(_, i int) error {
+		return func(i int) {
 			t.product.row(i, row)
 			for _, v := range row {
 				if bits := math.Float32bits(v) &^ (1 << 31); uint64(bits)>>(shift+16) == uint64(upper) {
 					counts[bits>>shift&0xffff]++
 				}
 			}
-			return nil
 		}
 	})
 	total := make([]int, 1<<16)
@@ -99,25 +97,21 @@ func (t *term) count(ctx context.Context, out, shift int, upper uint32) ([]int, 
 	return total, err
 }
 
-// eachBlock calls what newWorker returns for every row on all cores, and never
-// for two rows of one block at the same time. newWorker is not called
-// concurrently. The error is of the first faulty row of each block.
-func eachBlock(ctx context.Context, rows int, newWorker func() func(block, i int) error) error {
-	errs := make([]error, (rows+blockRows-1)/blockRows)
+// eachRow calls what newWorker returns for every row, on all cores. newWorker is
+// not called concurrently. The error is that of ctx.
+func eachRow(ctx context.Context, rows int, newWorker func() func(i int)) error {
 	var next atomic.Int64
 	var workers sync.WaitGroup
-	for range min(len(errs), runtime.GOMAXPROCS(0)) {
+	for range min(rows, runtime.GOMAXPROCS(0)) {
 		work := newWorker()
 		workers.Go(func() {
-			for b := int(next.Add(1)) - 1; b < len(errs) && ctx.Err() == nil; b = int(next.Add(1)) - 1 {
-				for i := b * blockRows; i < min(rows, (b+1)*blockRows) && errs[b] == nil; i++ {
-					errs[b] = work(b, i)
-				}
+			for i := int(next.Add(1)) - 1; i < rows && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				work(i)
 			}
 		})
 	}
 	workers.Wait()
-	return errors.Join(append(errs, ctx.Err())...)
+	return ctx.Err()
 }
 
 // An updateRow is what one core needs to compute rows of an update.

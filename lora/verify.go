@@ -77,7 +77,7 @@ func VerifyDir(ctx context.Context, dir string) (VerifyReport, error) {
 			files = append(files, filepath.Join(dir, name))
 		}
 	}
-	found, err := hashFiles(ctx, files, nil)
+	found, err := hashFiles(ctx, files)
 	if err != nil {
 		return VerifyReport{}, err
 	}

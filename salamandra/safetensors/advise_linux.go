@@ -14,3 +14,10 @@ func release(mapped []byte, begin, end int) {
 		syscall.Madvise(mapped[begin:end], syscall.MADV_DONTNEED) // only advice
 	}
 }
+
+// startWriteback has the system begin to write a part of a file to disk, so
+// that there is less left to wait for when the file is synced.
+func startWriteback(file *os.File, begin, n int64) {
+	const write = 2                                        // SYNC_FILE_RANGE_WRITE
+	syscall.SyncFileRange(int(file.Fd()), begin, n, write) // only advice
+}

@@ -40,6 +40,8 @@ var (
 	ErrClosed     = errors.New("file is closed")
 	ErrOrder      = errors.New("tensor written out of order")
 	ErrIncomplete = errors.New("tensors not written")
+	// ErrReadBack reports a file that does not read back as it was written.
+	ErrReadBack = errors.New("written file reads back differently")
 )
 
 // An Error is one fault with its place.

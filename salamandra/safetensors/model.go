@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -167,6 +168,15 @@ func (m *Model) Bytes(name string) ([]byte, error) {
 		return nil, fmt.Errorf("safetensors: tensor %q: %w", name, ErrNotFound)
 	}
 	return f.Bytes(name)
+}
+
+// Section returns the data of a tensor for reading, as [File.Section] does.
+func (m *Model) Section(name string) (*io.SectionReader, error) {
+	f, ok := m.shardOf[name]
+	if !ok {
+		return nil, fmt.Errorf("safetensors: tensor %q: %w", name, ErrNotFound)
+	}
+	return f.Section(name)
 }
 
 // Release gives the pages of a tensor back, as [File.Release] does.

@@ -3,6 +3,7 @@ package safetensors
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,8 +18,8 @@ type File struct {
 	metadata map[string]string
 	infos    []Info // by name
 	data     map[string]span
-	mapped   []byte   // the whole file, nil where it is read instead
-	file     *os.File // where it is read, nil where it is mapped
+	mapped   []byte // the whole file, nil where it is read instead
+	file     *os.File
 	closed   bool
 }
 
@@ -51,9 +52,8 @@ func open(path string, mapping bool) (*File, error) {
 	}
 	slices.SortFunc(f.infos, func(a, b Info) int { return cmp.Compare(a.Name, b.Name) })
 	if mapping {
-		if f.mapped, err = mmap(file, size); err == nil {
-			file.Close()
-			f.file = nil
+		if f.mapped, err = mmap(file, size); err != nil {
+			f.mapped = nil
 		}
 	}
 	return f, nil
@@ -118,25 +118,47 @@ func find(infos []Info, name string) (Info, bool) {
 	return infos[i], true
 }
 
+// place returns where a tensor is.
+func (f *File) place(name string) (span, error) {
+	s, ok := f.data[name]
+	switch {
+	case f.closed:
+		return s, &Error{Path: f.path, Tensor: name, Err: ErrClosed}
+	case !ok:
+		return s, &Error{Path: f.path, Tensor: name, Err: ErrNotFound}
+	}
+	return s, nil
+}
+
 // Bytes returns the data of a tensor: elements in row-major order,
 // little-endian, at any alignment. The slice aliases the mapped file: it must
 // not be written to, and not be used after Close. It fails with ErrNotFound or
 // ErrClosed, and, where the file is not mapped, as reading does.
 func (f *File) Bytes(name string) ([]byte, error) {
-	s, ok := f.data[name]
-	switch {
-	case f.closed:
-		return nil, &Error{Path: f.path, Tensor: name, Err: ErrClosed}
-	case !ok:
-		return nil, &Error{Path: f.path, Tensor: name, Err: ErrNotFound}
-	case f.mapped != nil:
+	s, err := f.place(name)
+	if err != nil {
+		return nil, err
+	}
+	if f.mapped != nil {
 		return f.mapped[s.begin:s.end:s.end], nil
 	}
 	data := make([]byte, s.end-s.begin)
-	if _, err := io.ReadFull(io.NewSectionReader(f.file, int64(s.begin), int64(len(data))), data); err != nil {
+	if _, err := f.file.ReadAt(data, int64(s.begin)); err != nil {
 		return nil, &Error{Path: f.path, Tensor: name, Err: err}
 	}
 	return data, nil
+}
+
+// Section returns the data of a tensor for reading piece by piece, which takes
+// no memory but the caller's: pages of a mapped file count as memory of the
+// process. It must not be used after Close. It fails with ErrNotFound or
+// ErrClosed.
+func (f *File) Section(name string) (*io.SectionReader, error) {
+	s, err := f.place(name)
+	if err != nil {
+		return nil, err
+	}
+	return io.NewSectionReader(f.file, int64(s.begin), int64(s.end-s.begin)), nil
 }
 
 // Release tells the system that the data of a tensor is not needed soon, so
@@ -149,15 +171,16 @@ func (f *File) Release(name string) {
 	}
 }
 
-// Close unmaps the file: slices returned by Bytes become invalid. A second
-// Close does nothing.
+// Close unmaps and closes the file: slices returned by Bytes become invalid. A
+// second Close does nothing.
 func (f *File) Close() error {
 	if f.closed {
 		return nil
 	}
 	f.closed = true
-	if f.file != nil {
-		return f.file.Close()
+	err := f.file.Close()
+	if f.mapped != nil {
+		err = errors.Join(err, munmap(f.mapped))
 	}
-	return munmap(f.mapped)
+	return err
 }

@@ -2,12 +2,16 @@ package safetensors
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"hash"
+	"hash/crc32"
+	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 )
@@ -21,7 +25,16 @@ type Writer struct {
 	written int // its bytes so far
 	file    *AtomicFile
 	hash    hash.Hash
+	check   uint32 // CRC-32C of all, to compare with what is read back
+	size    int64  // bytes written
+	flushed int64  // of these, on their way to the disk
 }
+
+// flushSize is how much is written before the system is told to begin storing
+// it.
+const flushSize = 32 << 20
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Create begins the file at path. The header is fixed here: tensors in the
 // order in which Write will get their data, and metadata, which may be nil
@@ -153,9 +166,14 @@ func (w *Writer) write(data []byte) error {
 	hashed := make(chan struct{})
 	go func() {
 		w.hash.Write(data)
+		w.check = crc32.Update(w.check, castagnoli, data)
 		close(hashed)
 	}()
 	_, err := w.file.Write(data)
+	if w.size += int64(len(data)); w.size-w.flushed >= flushSize {
+		startWriteback(w.file.File, w.flushed, w.size-w.flushed)
+		w.flushed = w.size
+	}
 	<-hashed
 	return err
 }
@@ -184,3 +202,35 @@ func (w *Writer) Abort() error { return w.file.Abort() }
 // SHA256 returns the hash of what was written so far, which after Commit is
 // what a reader of the file must find.
 func (w *Writer) SHA256() [sha256.Size]byte { return [sha256.Size]byte(w.hash.Sum(nil)) }
+
+// Verify reads the file back after Commit and compares it with what was
+// written, by size and CRC-32C. It fails with ErrReadBack.
+func (w *Writer) Verify(ctx context.Context) error {
+	file, err := os.Open(w.path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	var check uint32
+	var size int64
+	buffer := make([]byte, 1<<20)
+	for err == nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var n int
+		n, err = file.Read(buffer)
+		check = crc32.Update(check, castagnoli, buffer[:n])
+		size += int64(n)
+	}
+	switch {
+	case err != io.EOF:
+		return err
+	case size != w.size || check != w.check:
+		return w.fail("", fmt.Errorf("%w: %d bytes with CRC-32C %08x, want %d with %08x", ErrReadBack, size, check, w.size, w.check))
+	}
+	return nil
+}
+
+// Size returns the bytes written so far, header included.
+func (w *Writer) Size() int64 { return w.size }
