@@ -66,23 +66,37 @@ func nvidiaDevice() bool {
 	return false
 }
 
+// kind is what comes before the colon.
+func (c choice) kind() string {
+	kind, _, _ := strings.Cut(c.config, ":")
+	return kind
+}
+
+// check refuses what is not a backend of this program; compute panics on names
+// it does not know.
+func (c choice) check() error {
+	switch kind := c.kind(); {
+	case kind != "go" && kind != "xla":
+		return fmt.Errorf("backend %s (%s): want auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so", c.config, c.why)
+	case kind == "xla" && !haveXLA:
+		return fmt.Errorf("backend %s: this program was built without cgo and has the Go backend alone; rebuild with CGO_ENABLED=1 and a C compiler, or use --backend go", c.config)
+	}
+	return nil
+}
+
 // openBackend opens the chosen backend and returns a line that says which one
 // it is and why.
 func openBackend(flag string) (compute.Backend, string, error) {
 	c := chooseBackend(flag)
-	name, _, _ := strings.Cut(c.config, ":")
-	if name != "go" && name != "xla" { // compute panics on others
-		return nil, "", fmt.Errorf("backend %s (%s): want auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so", c.config, c.why)
-	}
-	if name == "xla" && !haveXLA {
-		return nil, "", fmt.Errorf("backend %s: this program was built without cgo and has the Go backend alone; rebuild with CGO_ENABLED=1 and a C compiler, or use --backend go", c.config)
+	if err := c.check(); err != nil {
+		return nil, "", err
 	}
 	b, err := compute.NewWithConfig(c.config)
 	if err != nil {
 		return nil, "", fmt.Errorf("backend %s: %w (see 'impulse doctor')", c.config, err)
 	}
 	line := fmt.Sprintf("backend %s (%s)", c.config, c.why)
-	if name == "go" {
+	if c.kind() == "go" {
 		line += fmt.Sprintf(", %d threads", runtime.GOMAXPROCS(0))
 	}
 	return b, line, nil

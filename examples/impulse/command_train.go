@@ -4,17 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/gomlx/compute"
 	"github.com/spf13/cobra"
 
-	"github.com/impulse-salamandra/finetune/chatml"
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/lora/train"
 	"github.com/impulse-salamandra/finetune/salamandra"
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 )
 
 // Names of what train writes beside the adapter.
@@ -33,10 +30,8 @@ func newTrainCommand() *cobra.Command {
       --output-dir models/impulse --epochs 3 --batch-size 4 --learning-rate 2e-4`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if config != "" {
-				if err := applyConfig(cmd, config); err != nil {
-					return err
-				}
+			if err := readFlags(cmd, config, &o); err != nil {
+				return err
 			}
 			var err error
 			if o.args, err = configJSON(cmd.Flags()); err != nil {
@@ -75,26 +70,75 @@ func runTrain(ctx context.Context, o trainOptions, out, log io.Writer) error {
 	return o.train(ctx, backend, base, data, out, log)
 }
 
+// trainRun is a run whose model is loaded.
+type trainRun struct {
+	o       *trainOptions
+	data    *trainingData
+	model   *salamandra.Model
+	layers  *lora.Layers
+	trainer *train.Trainer
+	metrics *metricsWriter
+	memory  func() *int64
+
+	out, log io.Writer
+}
+
 // train loads the model, trains and writes the adapter.
 func (o *trainOptions) train(ctx context.Context, backend compute.Backend, base string, data *trainingData, out, log io.Writer) error {
-	model, err := loadModel(ctx, backend, base, o.Dtype, log)
+	var err error
+	if data.contract.BaseSHA256, err = hashWeights(ctx, base); err != nil {
+		return err
+	}
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r := &trainRun{o: o, data: data, memory: peakMemory(watching, backend), out: out, log: log}
+	if r.model, err = loadModel(ctx, backend, base, o.Dtype, log); err != nil {
+		return err
+	}
+	defer r.model.Close()
+	if r.layers, err = o.adapter(r.model, base); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%d numbers to train in %d layers, %.2f %% of the model's %d\n", r.layers.NumParameters(), len(r.layers.Names()),
+		100*float64(r.layers.NumParameters())/float64(r.model.Config.NumParameters()), r.model.Config.NumParameters())
+	config := o.Train
+	config.Checkpoints.Dir, config.Checkpoints.AddFiles = o.OutputDir, r.addFiles
+	config.Checkpoints.Identity = map[string]string{
+		"base weights": data.contract.BaseSHA256, "tokenizer": data.contract.TokenizerSHA256,
+		"backend": backend.Name(), "dtype": r.model.DType().String(), "metric": fmt.Sprint(o.Metric, " constrained ", o.Constrained),
+	}
+	if r.trainer, err = train.New(r.model, r.layers, data.train, data.eval, config); err != nil {
+		return err
+	}
+	defer r.trainer.Close()
+	if err := r.fit(ctx); err != nil {
+		return err
+	}
+	return r.finish()
+}
+
+// fit runs the trainer. Whatever follows a run is one of the hooks: a reporter
+// has its own file and one line here.
+func (r *trainRun) fit(ctx context.Context) error {
+	scorer, err := r.newScorer()
 	if err != nil {
 		return err
 	}
-	defer model.Close()
-	layers, err := o.adapter(model, base)
-	if err != nil {
+	if err := r.begin(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%d numbers to train in %d layers, %.2f %% of the model's %d\n", layers.NumParameters(), len(layers.Names()),
-		100*float64(layers.NumParameters())/float64(model.Config.NumParameters()), model.Config.NumParameters())
-	if err := os.MkdirAll(o.OutputDir, 0o755); err != nil {
-		return err
+	defer r.metrics.close()
+	screen := newScreen(r.trainer.TotalSteps(), r.o.describe, r.out, r.log)
+	defer screen.close()
+	hooks := train.Join(r.metrics.hooks(), screen.hooks())
+	if scorer != nil {
+		defer scorer.generator.Close()
+		hooks.Score = scorer.score
 	}
-	if err := o.fit(ctx, backend, model, layers, data, out, log); err != nil {
-		return err
+	if err := r.trainer.Run(ctx, hooks); err != nil {
+		return r.stoppedAt(err, ctx.Err() != nil)
 	}
-	return o.write(layers, data.contract, out)
+	return r.metrics.close()
 }
 
 // adapter makes or reads the adapter to train.
@@ -110,46 +154,4 @@ func (o *trainOptions) adapter(model *salamandra.Model, base string) (*lora.Laye
 	}
 	a.Config.Dropout = o.LoRA.Dropout
 	return lora.Attach(model, a)
-}
-
-// fit runs the trainer. Whatever follows a run is one of the hooks: a reporter
-// has its own file and one line here.
-func (o *trainOptions) fit(ctx context.Context, backend compute.Backend, model *salamandra.Model, layers *lora.Layers, data *trainingData, out, log io.Writer) error {
-	trainer, err := train.New(model, layers, data.train, data.eval, o.Train)
-	if err != nil {
-		return err
-	}
-	defer trainer.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	metrics, err := createMetrics(filepath.Join(o.OutputDir, metricsFile), peakMemory(ctx, backend))
-	if err != nil {
-		return err
-	}
-	defer metrics.close()
-	screen := newScreen(trainer.TotalSteps(), out, log)
-	defer screen.close()
-	if err := trainer.Run(ctx, train.Join(metrics.hooks(), screen.hooks())); err != nil {
-		return err
-	}
-	return metrics.close()
-}
-
-// write puts the adapter and what belongs to it into the output directory.
-func (o *trainOptions) write(layers *lora.Layers, contract chatml.Contract, out io.Writer) error {
-	a, err := layers.Adapter()
-	if err != nil {
-		return err
-	}
-	if err := a.Write(o.OutputDir); err != nil {
-		return err
-	}
-	if err := contract.Write(filepath.Join(o.OutputDir, chatml.ContractFile)); err != nil {
-		return err
-	}
-	if err := safetensors.WriteFile(filepath.Join(o.OutputDir, trainingArgsFile), o.args); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "adapter written to %s\n", o.OutputDir)
-	return nil
 }

@@ -254,15 +254,24 @@ func (o *validateOptions) readQueries(ctx context.Context, out io.Writer) (*impu
 
 // score asks the model all queries and scores its answers.
 func (p *prompted) score(ctx context.Context, records []impulse.Record, task evalx.Task, constrained bool, opts salamandra.GenerateOptions, log io.Writer) ([]evalx.Result, error) {
-	prompts, queries := make([][]int32, len(records)), make([]string, len(records))
-	var err error
+	prompts := make([][]int32, len(records))
 	for i, r := range records {
-		queries[i] = r.Query
+		var err error
 		if prompts[i], err = p.prompt(r.Query); err != nil {
 			return nil, fmt.Errorf("query %s: %w", r.ID, err)
 		}
 	}
+	return p.ask(ctx, prompts, records, task, constrained, opts, log)
+}
+
+// ask is score with the prompts given, one for each record.
+func (p *prompted) ask(ctx context.Context, prompts [][]int32, records []impulse.Record, task evalx.Task, constrained bool, opts salamandra.GenerateOptions, log io.Writer) ([]evalx.Result, error) {
+	var err error
 	if constrained {
+		queries := make([]string, len(records))
+		for i, r := range records {
+			queries[i] = r.Query
+		}
 		if opts.Constrain, err = p.constraint(queries); err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -68,12 +69,15 @@ func setFlag(f *pflag.Flag, value any) error {
 	return s.Replace(items)
 }
 
+// onceFlags are for one command line alone: a file of flags does not hold them.
+var onceFlags = []string{"config", "help", "dry-run", "overwrite", "resume", "resume-anyway"}
+
 // configJSON writes the flags as a file that applyConfig reads.
 func configJSON(flags *pflag.FlagSet) ([]byte, error) {
 	values := map[string]any{}
 	flags.VisitAll(func(f *pflag.Flag) {
 		switch {
-		case f.Name == "config" || f.Name == "help":
+		case slices.Contains(onceFlags, f.Name):
 		case f.Value.Type() == "string" && f.Value.String() == "": // not given
 		case f.Value.Type() == "string":
 			values[f.Name] = f.Value.String()

@@ -111,13 +111,18 @@ func openPrompted(ctx context.Context, backend compute.Backend, o promptedOption
 		}
 	}
 	p.generator = salamandra.NewGenerator(p.model, layers)
+	p.setStop()
+	return p, nil
+}
+
+// setStop makes answers end at the tokens that end them in training.
+func (p *prompted) setStop() {
 	if end, ok := p.tokenizer.TokenID(chatml.EndToken); ok {
 		p.stop = append(p.stop, end)
 	}
 	for _, id := range p.model.Config.EOSTokenID {
 		p.stop = append(p.stop, int32(id))
 	}
-	return p, nil
 }
 
 func (p *prompted) close() {

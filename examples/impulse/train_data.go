@@ -13,7 +13,9 @@ import (
 // trainingData is what the examples file became.
 type trainingData struct {
 	train, eval *dataset.Plan
+	questions   []question // the examples of eval
 	contract    chatml.Contract
+	tokenizer   *tokenizer.Tokenizer
 }
 
 // readData encodes the examples, splits them and plans the batches.
@@ -27,7 +29,7 @@ func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer)
 	if err != nil {
 		return nil, err
 	}
-	contract, err := o.newContract(ctx, base, tok, records, out)
+	contract, err := o.newContract(tok, records, out)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +52,7 @@ func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer)
 	if err != nil {
 		return nil, err
 	}
-	data := &trainingData{contract: contract}
+	data := &trainingData{contract: contract, tokenizer: tok, questions: questions(held, records)}
 	if data.train, err = o.plan(trained); err != nil {
 		return nil, err
 	}
@@ -71,15 +73,12 @@ func (o *trainOptions) plan(examples []dataset.Example) (*dataset.Plan, error) {
 	return dataset.NewPlan(examples, opts)
 }
 
-// newContract records how the examples are prompted.
-func (o *trainOptions) newContract(ctx context.Context, base string, tok *tokenizer.Tokenizer, records []dataset.Record, out io.Writer) (chatml.Contract, error) {
+// newContract records how the examples are prompted; the hash of the base is
+// added where there is need for it.
+func (o *trainOptions) newContract(tok *tokenizer.Tokenizer, records []dataset.Record, out io.Writer) (chatml.Contract, error) {
 	c := chatml.Contract{
 		Date: o.Date, DefaultSystem: !o.NoDefaultSystem, BOS: o.BOS,
 		SystemPrompt: commonSystem(records), Layout: chatml.Layout{Indent: 2}, TokenizerSHA256: tok.Hash(),
-	}
-	var err error
-	if c.BaseSHA256, err = hashWeights(ctx, base); err != nil {
-		return c, err
 	}
 	var answers []string
 	for _, r := range records {

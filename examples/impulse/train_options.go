@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/impulse-salamandra/finetune/chatml"
 	"github.com/impulse-salamandra/finetune/dataset"
@@ -25,6 +27,9 @@ type trainOptions struct {
 	Overlong                            string
 	Shuffle, SharedPrefix, LossAll      bool
 	Overwrite, DryRun, WandB, Download  bool
+	Resume, ResumeAnyway                bool
+	Metric                              string
+	Constrained                         bool
 
 	LoRA  lora.Config
 	Train train.Config
@@ -33,8 +38,15 @@ type trainOptions struct {
 }
 
 func (o *trainOptions) addFlags(cmd *cobra.Command) {
-	f := cmd.Flags()
 	o.LoRA, o.Train = lora.DefaultConfig(), train.DefaultConfig()
+	o.addInputFlags(cmd.Flags())
+	o.addOptimiserFlags(cmd.Flags())
+	o.addDataFlags(cmd.Flags())
+	o.addRunFlags(cmd.Flags())
+}
+
+// addInputFlags adds the flags for what goes in and how it is prompted.
+func (o *trainOptions) addInputFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Model, "model", "", "base model: a directory, or a hub id in the local cache (required)")
 	f.BoolVar(&o.Download, "download", false, "fetch a hub model that is not in the local cache")
 	f.StringVar(&o.Data, "data", "", "examples: messages, prompt and completion, Alpaca, or annotated IMPULSE records; JSON Lines or an array (required)")
@@ -48,7 +60,10 @@ func (o *trainOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.Date, "date", chatml.DefaultDate, "date in the default system message, yyyy-mm-dd")
 	f.BoolVar(&o.BOS, "bos", false, "begin every example with <s>, as the public IMPULSE scripts do")
 	f.BoolVar(&o.NoDefaultSystem, "no-default-system", false, "add no system message where an example has none")
+}
 
+// addOptimiserFlags adds the flags of the trainer and of the adapter.
+func (o *trainOptions) addOptimiserFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.Train.Epochs, "epochs", o.Train.Epochs, "passes over the examples")
 	f.IntVar(&o.Train.MaxSteps, "max-steps", 0, "stop after this many optimiser steps; 0 for no limit")
 	f.IntVar(&o.BatchSize, "batch-size", 4, "examples per batch")
@@ -61,14 +76,16 @@ func (o *trainOptions) addFlags(cmd *cobra.Command) {
 	f.Uint64Var(&o.Train.Seed, "seed", o.Train.Seed, "seed of the split, the order, the adapter and the dropout")
 	f.BoolVar(&o.Train.GradientCheckpointing, "gradient-checkpointing", false, "keep one activation per block and recompute the rest: less memory, slower")
 	f.IntVar(&o.Train.HeadChunk, "head-chunk", o.Train.HeadChunk, "trained tokens that go through the head at once")
-
 	f.IntVar(&o.LoRA.Rank, "lora-r", o.LoRA.Rank, "rank of the adapter")
 	f.Float64Var(&o.LoRA.Alpha, "lora-alpha", o.LoRA.Alpha, "scale of the adapter times its rank")
 	f.Float64Var(&o.LoRA.Dropout, "lora-dropout", o.LoRA.Dropout, "dropout before the adapter")
 	f.StringSliceVar(&o.LoRA.TargetModules, "target-modules", o.LoRA.TargetModules, "linear layers to adapt")
 	f.BoolVar(&o.LoRA.UseRSLoRA, "use-rslora", false, "scale by the root of the rank")
 	f.BoolVar(&o.LoRA.UseDoRA, "use-dora", false, "train a magnitude per output as well")
+}
 
+// addDataFlags adds the flags for how examples become batches.
+func (o *trainOptions) addDataFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.MaxLength, "max-length", 2048, "longest example in tokens")
 	f.StringVar(&o.Overlong, "overlong", "error", "longer examples: error, drop or truncate-prompt")
 	f.Float64Var(&o.EvalSplit, "eval-split", 0.1, "share of the examples kept for evaluation")
@@ -76,7 +93,18 @@ func (o *trainOptions) addFlags(cmd *cobra.Command) {
 	f.BoolVar(&o.SharedPrefix, "shared-prefix", true, "compute what all examples begin with once per batch")
 	f.BoolVar(&o.LossAll, "loss-all", false, "train all tokens instead of the answers")
 	f.IntVar(&o.MaxShapes, "max-shapes", 3, "most tensor shapes to compile for")
-	f.BoolVar(&o.Overwrite, "overwrite", false, "write into an output directory that is not empty")
+}
+
+// addRunFlags adds the flags for how a run goes and is kept.
+func (o *trainOptions) addRunFlags(f *pflag.FlagSet) {
+	f.BoolVar(&o.Resume, "resume", false, "go on from the newest checkpoint in --output-dir, with the flags of that run unless given")
+	f.BoolVar(&o.ResumeAnyway, "resume-anyway", false, "with --resume: go on although flags, data or base have changed")
+	f.IntVar(&o.Train.Checkpoints.Steps, "save-steps", 50, "write a checkpoint after each so many optimiser steps, beside that of each epoch; 0 for none")
+	f.IntVar(&o.Train.Checkpoints.Limit, "save-total-limit", 2, "checkpoints to keep, and the best beside them; 0 for all")
+	f.StringVar(&o.Metric, "metric", lossMetric, "what makes an adapter the best: loss, or the share of held-out queries answered right (strict, relaxed) or with valid JSON (validity)")
+	f.BoolVar(&o.Constrained, "constrained", true, "keep the answers for --metric strict and relaxed to the schema, as validate does; never those for validity")
+	f.IntVar(&o.Train.EarlyStoppingPatience, "early-stopping-patience", 3, "stop after this many evaluations in a row that were not better; 0 for never")
+	f.BoolVar(&o.Overwrite, "overwrite", false, "write into an output directory that is not empty, and remove the checkpoints in it")
 	f.BoolVar(&o.DryRun, "dry-run", false, "check everything, print the plan, train nothing")
 	f.BoolVar(&o.WandB, "use-wandb", false, "say how the metrics reach Weights & Biases")
 }
@@ -99,8 +127,23 @@ func (o *trainOptions) check() error {
 	if _, ok := overlongPolicies[o.Overlong]; !ok {
 		faults = append(faults, fmt.Errorf("--overlong %q, want error, drop or truncate-prompt", o.Overlong))
 	}
-	if entries, err := os.ReadDir(o.OutputDir); o.OutputDir != "" && !o.Overwrite && !o.DryRun && err == nil && len(entries) > 0 {
-		faults = append(faults, fmt.Errorf("--output-dir %s is not empty; choose another or say --overwrite", o.OutputDir))
+	faults = append(faults, o.checkBackend(), o.checkMetric(), o.checkOutput())
+	return errors.Join(faults...)
+}
+
+// checkBackend refuses names that nothing can have, before examples are read.
+func (o *trainOptions) checkBackend() error {
+	var faults []error
+	faults = append(faults, chooseBackend(o.Backend).check())
+	switch o.Dtype {
+	case "auto", "float32", "bfloat16", "float16":
+	default:
+		faults = append(faults, fmt.Errorf("--dtype %q, want auto, float32, bfloat16 or float16", o.Dtype))
+	}
+	if o.InitAdapter != "" {
+		if _, err := os.Stat(filepath.Join(o.InitAdapter, lora.ConfigFile)); err != nil {
+			faults = append(faults, fmt.Errorf("--init-adapter: %w", err))
+		}
 	}
 	return errors.Join(faults...)
 }

@@ -14,10 +14,12 @@ type screen struct {
 	out   io.Writer
 	bar   *progress
 	last  train.Step
+
+	describe func(train.Evaluation) string
 }
 
-func newScreen(total int, out, log io.Writer) *screen {
-	return &screen{total: total, out: out, bar: newProgress(log, "training")}
+func newScreen(total int, describe func(train.Evaluation) string, out, log io.Writer) *screen {
+	return &screen{total: total, out: out, bar: newProgress(log, "training"), describe: describe}
 }
 
 func (s *screen) hooks() train.Hooks {
@@ -28,7 +30,11 @@ func (s *screen) hooks() train.Hooks {
 			return nil
 		},
 		Evaluation: func(e train.Evaluation) error {
-			fmt.Fprintf(s.out, "after %.2f epochs, %d steps: loss %.4f, on held-out examples %.4f\n", e.Epoch, e.Step, s.last.Loss, e.Loss)
+			mark := ""
+			if e.Best {
+				mark = ", the best so far"
+			}
+			fmt.Fprintf(s.out, "after %.2f epochs, %d steps: %s%s\n", e.Epoch, e.Step, s.describe(e), mark)
 			return nil
 		},
 	}

@@ -25,6 +25,10 @@ type Config struct {
 	WeightDecay           float64 // decoupled, times the learning rate
 	MaxGradNorm           float64 // longer gradients are shortened to this norm; 0 for no limit
 
+	// EarlyStoppingPatience ends the run after this many evaluations in a row
+	// that were not better than the best; 0 for never.
+	EarlyStoppingPatience int
+
 	// Seed fixes the order of the examples and the dropout.
 	Seed uint64
 	// GradientCheckpointing keeps one activation per block and computes the
@@ -33,6 +37,8 @@ type Config struct {
 	// HeadChunk is how many trained places go through the head at once; it
 	// bounds the memory for logits to HeadChunk·VocabSize numbers.
 	HeadChunk int
+
+	Checkpoints Checkpoints `json:"-"`
 }
 
 // DefaultConfig returns the defaults of the IMPULSE guide with the optimiser
@@ -61,6 +67,8 @@ func (c Config) Validate() error {
 	check(c.Epsilon > 0, "epsilon %v, want a positive number", c.Epsilon)
 	check(c.WeightDecay >= 0 && !math.IsInf(c.WeightDecay, 1), "weight decay %v, want 0 or more", c.WeightDecay)
 	check(c.MaxGradNorm >= 0 && !math.IsInf(c.MaxGradNorm, 1), "gradient clip %v, want 0 or more", c.MaxGradNorm)
+	check(c.EarlyStoppingPatience >= 0, "early stopping after %d evaluations, want 0 or more", c.EarlyStoppingPatience)
+	check(c.Checkpoints.Steps >= 0 && c.Checkpoints.Limit >= 0, "a checkpoint every %d steps and %d kept, want 0 or more", c.Checkpoints.Steps, c.Checkpoints.Limit)
 	check(c.HeadChunk >= 1, "head chunk %d, want 1 or more", c.HeadChunk)
 	if err := (Schedule{c.Scheduler, c.LearningRate, c.WarmupSteps, 1}).Validate(); err != nil {
 		faults = append(faults, fmt.Errorf("%w: %w", ErrConfig, err))

@@ -14,6 +14,9 @@
 // LoRA dropout draws one mask for the shared prefix of a batch, where separate
 // sequences would draw one each.
 //
-// The package does not read data, print, or write files; for the whole program
-// see examples/impulse. Full fine-tuning and several devices are not its job.
+// With a directory for [Checkpoints] a run that was killed goes on, by
+// [Trainer.Resume], as if nothing had happened.
+//
+// The package does not read data or print, and writes nothing but checkpoints;
+// for the whole program see examples/impulse. Full fine-tuning and several devices are not its job.
 package train

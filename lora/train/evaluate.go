@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/gomlx/gomlx/core/tensors"
 
@@ -12,7 +13,7 @@ import (
 
 // Evaluate computes the loss on the evaluation examples, without dropout.
 func (t *Trainer) Evaluate(ctx context.Context) (Evaluation, error) {
-	e := Evaluation{Step: t.state.step, Epoch: t.epochs()}
+	e := Evaluation{Step: t.state.Step, Epoch: t.epochs()}
 	if t.eval == nil {
 		return e, fmt.Errorf("train: no examples to evaluate on")
 	}
@@ -36,7 +37,9 @@ func (t *Trainer) Evaluate(ctx context.Context) (Evaluation, error) {
 		_ = out[0].FinalizeAll()
 		e.Tokens += batch.TrainedTokens
 	}
-	e.Loss = sum / float64(e.Tokens)
+	if e.Loss = sum / float64(e.Tokens); math.IsNaN(e.Loss) || math.IsInf(e.Loss, 0) {
+		return e, fmt.Errorf("train: evaluation after step %d: loss %v: %w", e.Step, e.Loss, ErrNotFinite)
+	}
 	return e, nil
 }
 

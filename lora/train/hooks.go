@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"time"
 )
 
@@ -19,12 +20,14 @@ type Step struct {
 	Duration       time.Duration // includes compilation where a shape is new
 }
 
-// Evaluation reports the loss on the evaluation examples.
+// Evaluation reports how good the adapter is on the evaluation examples.
 type Evaluation struct {
-	Step   int // optimiser steps done
-	Epoch  float64
-	Loss   float64 // mean over the trained tokens
-	Tokens int     // trained tokens
+	Step   int      `json:"step"` // optimiser steps done
+	Epoch  float64  `json:"epoch"`
+	Loss   float64  `json:"loss"`   // mean over the trained tokens
+	Tokens int      `json:"tokens"` // trained tokens
+	Score  *float64 `json:"score"`  // of Hooks.Score, nil without
+	Best   bool     `json:"-"`      // better than all before, by the score or else by the loss
 }
 
 // Epoch reports the end of one pass over the examples, or of the run within
@@ -42,16 +45,29 @@ type Hooks struct {
 	Step       func(Step) error
 	Evaluation func(Evaluation) error
 	Epoch      func(Epoch) error
+	Checkpoint func(Checkpoint) error // it is on disk
+
+	// Score judges the adapter at each evaluation, such as by the answers it
+	// generates; the higher the better. It then decides which evaluation is best,
+	// in place of the loss.
+	Score func(context.Context) (float64, error)
 }
 
 // Join returns hooks that call those of each of all in turn, up to the first
-// error.
+// error. The last Score counts.
 func Join(all ...Hooks) Hooks {
-	return Hooks{
+	joined := Hooks{
 		Step:       join(all, func(h Hooks) func(Step) error { return h.Step }),
 		Evaluation: join(all, func(h Hooks) func(Evaluation) error { return h.Evaluation }),
 		Epoch:      join(all, func(h Hooks) func(Epoch) error { return h.Epoch }),
+		Checkpoint: join(all, func(h Hooks) func(Checkpoint) error { return h.Checkpoint }),
 	}
+	for _, h := range all {
+		if h.Score != nil {
+			joined.Score = h.Score
+		}
+	}
+	return joined
 }
 
 // join makes one hook of those that of selects.

@@ -36,19 +36,36 @@ type Trainer struct {
 	gradients, losses map[batchShape]*salamandra.Program
 	add, update       *Exec
 	state             state
+	saved             int    // step of the newest checkpoint of this run, 0 for none
+	unlock            func() // lets others use Checkpoints.Dir
 }
 
 // state is what a checkpoint holds: with it, and the same data and
 // configuration, a run goes on as if it had never stopped.
 type state struct {
-	step   int // optimiser steps done
-	epoch  int // epochs finished
-	batch  int // batches of the present epoch done
-	m1, m2 *tensors.Tensor
+	position
+	m1, m2  *tensors.Tensor
+	stopped bool // early: not kept, the evaluation that is repeated tells again
+}
+
+// position is the part of the state that is not tensors.
+type position struct {
+	Step  int  `json:"step"`  // optimiser steps done
+	Epoch int  `json:"epoch"` // epochs finished
+	Batch int  `json:"batch"` // batches of the present epoch done
+	Ended bool `json:"ended"` // an epoch or the run has, and is not evaluated yet
+	// Loss and Tokens are the sums over the trained tokens of the present epoch.
+	Loss   float64 `json:"loss_sum"`
+	Tokens int     `json:"loss_tokens"`
+	// Best is the best evaluation, Worse how many came after it.
+	Best  *Evaluation `json:"best"`
+	Worse int         `json:"worse"`
 }
 
 // New prepares a run of layers, which are on model, over the examples of a
-// plan. Eval may be nil. Nothing is computed yet.
+// plan. Eval may be nil. Nothing is computed yet, but Checkpoints.Dir is made
+// and locked: it fails with [lora.ErrBusy] if another trainer uses it, and with
+// [lora.ErrDiskSpace] if there is no room for a checkpoint.
 func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan, config Config) (*Trainer, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
@@ -56,6 +73,7 @@ func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan
 	t := &Trainer{
 		model: model, layers: layers, train: train, eval: eval, config: config,
 		gradients: map[batchShape]*salamandra.Program{}, losses: map[batchShape]*salamandra.Program{},
+		unlock: func() {},
 	}
 	t.schedule = Schedule{config.Scheduler, config.LearningRate, config.WarmupSteps, t.TotalSteps()}
 	n := layers.NumParameters()
@@ -71,6 +89,10 @@ func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
+	if err := t.openCheckpoints(); err != nil {
+		t.Close()
+		return nil, err
+	}
 	return t, nil
 }
 
@@ -84,6 +106,7 @@ func (t *Trainer) Close() {
 	}
 	t.add.Finalize()
 	t.update.Finalize()
+	t.unlock()
 	_ = errors.Join(t.state.m1.FinalizeAll(), t.state.m2.FinalizeAll())
 }
 
@@ -102,62 +125,99 @@ func (t *Trainer) TotalSteps() int {
 	return total
 }
 
+// Step returns the optimiser steps done.
+func (t *Trainer) Step() int { return t.state.Step }
+
 // Run trains from where the trainer stands to the end. With an evaluation plan
-// it evaluates after each epoch and at the end. When ctx ends it returns its
-// error after the step at hand; the trainer and the adapter then hold the last
-// finished step.
+// it evaluates after each epoch and at the end; see
+// Config.EarlyStoppingPatience.
+//
+// When ctx ends it returns its error after the step at hand, without finishing
+// an evaluation. The trainer and the adapter then hold the last finished step,
+// as they do after an error of a step, and there is a checkpoint of it.
 func (t *Trainer) Run(ctx context.Context, hooks Hooks) error {
-	hooks = Join(hooks) // no hook is nil
-	for t.state.step < t.TotalSteps() {
+	hooks = Join(hooks) // none of those that report is nil
+	if err := t.checkFresh(); err != nil {
+		return err
+	}
+	for t.state.Ended || t.state.Step < t.TotalSteps() && !t.state.stopped {
 		start := time.Now()
-		loss, err := t.pass(ctx, hooks.Step)
-		if err != nil {
-			return err
-		}
-		if t.eval != nil {
-			e, err := t.Evaluate(ctx)
-			if err != nil {
-				return err
-			}
-			if err := hooks.Evaluation(e); err != nil {
+		if !t.state.Ended {
+			if err := t.pass(ctx, hooks); err != nil {
+				if ctx.Err() != nil || errors.Is(err, ErrNotFinite) || errors.Is(err, ErrNoGradient) {
+					err = errors.Join(err, t.save(hooks))
+				}
 				return err
 			}
 		}
-		if err := hooks.Epoch(Epoch{t.state.step, t.epochs(), loss, time.Since(start)}); err != nil {
+		if err := t.endPass(ctx, hooks, start); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// pass trains to the end of the present epoch, or of the run, and returns the
-// mean loss over its trained tokens.
-func (t *Trainer) pass(ctx context.Context, report func(Step) error) (float64, error) {
-	order := t.train.Epoch(t.state.epoch, t.config.Seed)
-	loss, tokens := 0.0, 0
-	for t.state.batch < len(order) && t.state.step < t.TotalSteps() {
+// pass trains to the end of the present epoch, or of the run.
+func (t *Trainer) pass(ctx context.Context, hooks Hooks) error {
+	order := t.train.Epoch(t.state.Epoch, t.config.Seed)
+	for t.state.Batch < len(order) && t.state.Step < t.TotalSteps() {
 		if err := ctx.Err(); err != nil {
-			return 0, err
+			return err
 		}
-		group := order[t.state.batch:min(t.state.batch+t.config.GradientAccumulationSteps, len(order))]
+		group := order[t.state.Batch:min(t.state.Batch+t.config.GradientAccumulationSteps, len(order))]
 		s, err := t.step(group)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		t.state.batch += len(group)
+		t.state.Batch += len(group)
+		t.state.Loss, t.state.Tokens = t.state.Loss+s.Loss*float64(s.TrainedTokens), t.state.Tokens+s.TrainedTokens
 		s.Epoch = t.epochs()
-		loss, tokens = loss+s.Loss*float64(s.TrainedTokens), tokens+s.TrainedTokens
-		if err := report(s); err != nil {
-			return 0, err
+		if err := hooks.Step(s); err != nil {
+			return err
+		}
+		if n := t.config.Checkpoints.Steps; n > 0 && s.Step%n == 0 && t.state.Batch < len(order) {
+			if err := t.save(hooks); err != nil {
+				return err
+			}
 		}
 	}
-	if t.state.batch == len(order) {
-		t.state.epoch, t.state.batch = t.state.epoch+1, 0
+	t.state.Ended = true
+	if t.state.Batch == len(order) {
+		t.state.Epoch, t.state.Batch = t.state.Epoch+1, 0
 	}
-	return loss / float64(tokens), nil
+	return nil
+}
+
+// endPass saves, evaluates and reports the end of an epoch, or of the run.
+func (t *Trainer) endPass(ctx context.Context, hooks Hooks, start time.Time) error {
+	if err := t.save(hooks); err != nil {
+		return err
+	}
+	report := Epoch{Step: t.state.Step, Epoch: t.epochs(), Loss: t.state.Loss / float64(t.state.Tokens)}
+	if t.eval != nil {
+		e, err := t.Evaluate(ctx)
+		if err == nil && hooks.Score != nil {
+			var score float64
+			score, err = hooks.Score(ctx)
+			e.Score = &score
+		}
+		if err != nil {
+			return err
+		}
+		t.state.stopped = t.judge(&e)
+		if err := t.prune(); err != nil {
+			return err
+		}
+		if err := hooks.Evaluation(e); err != nil {
+			return err
+		}
+	}
+	report.Duration = time.Since(start)
+	t.state.Ended, t.state.Loss, t.state.Tokens = false, 0, 0
+	return hooks.Epoch(report)
 }
 
 // epochs is the passes over the examples so far.
 func (t *Trainer) epochs() float64 {
-	return float64(t.state.epoch) + float64(t.state.batch)/float64(t.train.Batches)
+	return float64(t.state.Epoch) + float64(t.state.Batch)/float64(t.train.Batches)
 }

@@ -13,7 +13,7 @@ import (
 // step computes the batches of one optimiser step and moves the adapter.
 func (t *Trainer) step(group [][]int) (Step, error) {
 	start := time.Now()
-	s := Step{Step: t.state.step + 1, LearningRate: t.schedule.At(t.state.step)}
+	s := Step{Step: t.state.Step + 1, LearningRate: t.schedule.At(t.state.Step)}
 	var losses []*tensors.Tensor
 	var sum *tensors.Tensor
 	var ids []string
@@ -30,7 +30,7 @@ func (t *Trainer) step(group [][]int) (Step, error) {
 		if err != nil {
 			return s, err
 		}
-		draw := randomState(t.config.Seed, uint64(t.state.step)<<20+uint64(micro))
+		draw := randomState(t.config.Seed, uint64(t.state.Step)<<20+uint64(micro))
 		out, err := p.Call(append([]any{t.layers.Params(), draw}, arguments(batch)...)...)
 		if err != nil {
 			return s, fmt.Errorf("train: step %d: %w", s.Step, err)
@@ -100,7 +100,7 @@ func (t *Trainer) accept(next []*tensors.Tensor) error {
 		return err
 	}
 	t.state.m1, t.state.m2 = next[1], next[2]
-	t.state.step++
+	t.state.Step++
 	var errs []error
 	for _, o := range old {
 		errs = append(errs, o.FinalizeAll())

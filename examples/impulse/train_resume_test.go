@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/lora/train"
+)
+
+// smallRun are the flags of a run of 6 steps in two epochs, each followed by an
+// evaluation.
+func smallRun(data, output string) []string {
+	return []string{
+		"train", "--model", tinyModel, "--data", data, "--output-dir", output, "--epochs", "2", "--batch-size", "1",
+		"--lora-r", "1", "--target-modules", "q_proj", "--eval-split", "0.25", "--save-steps", "2", "--learning-rate", "1e-2",
+	}
+}
+
+// outcome reads what a run left, without times and memory.
+func outcome(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		require.NoError(t, err)
+		switch filepath.Base(path) {
+		case trainingArgsFile: // names the directory
+		case metricsFile:
+			files[name] = comparableMetrics(t, path)
+		case runFile, train.StateFile: // lengths of metrics.jsonl
+		default:
+			files[name] = string(read(t, path))
+		}
+		return nil
+	}))
+	return files
+}
+
+// comparableMetrics leaves out of metrics.jsonl what no two runs have in common.
+func comparableMetrics(t *testing.T, path string) string {
+	t.Helper()
+	var b strings.Builder
+	for line := range bytes.Lines(read(t, path)) {
+		var m map[string]any
+		require.NoError(t, json.Unmarshal(line, &m), "%s", line)
+		delete(m, "tokens_per_second")
+		delete(m, "peak_memory_bytes")
+		text, err := json.Marshal(m)
+		require.NoError(t, err)
+		b.Write(append(text, '\n'))
+	}
+	return b.String()
+}
+
+// TestResume says how a run that was not finished is gone on with, and what
+// stands in the way.
+func TestResume(t *testing.T) {
+	dir, data := t.TempDir(), prepared(t, 4)
+	whole, cut := filepath.Join(dir, "whole"), filepath.Join(dir, "cut")
+	status, out, errs := impulseMain(t, smallRun(data, whole)...)
+	require.Zero(t, status, errs)
+	want := outcome(t, whole)
+	require.Contains(t, want, filepath.Join(lastDir, lora.WeightsFile))
+	require.Contains(t, out, "the last, after 6 steps, is in "+filepath.Join(whole, lastDir))
+
+	// As if killed after step 4: its checkpoint, more metrics, a half-written
+	// checkpoint and a half-written file.
+	require.NoError(t, os.CopyFS(cut, os.DirFS(whole)))
+	for _, name := range []string{"checkpoint-6", lastDir, lora.ConfigFile, lora.WeightsFile} {
+		require.NoError(t, os.RemoveAll(filepath.Join(cut, name)))
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(cut, "checkpoint-6.tmp-00000000"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(cut, "prompt.json.tmp-00000000"), nil, 0o644))
+
+	status, _, errs = impulseMain(t, smallRun(data, cut)...)
+	require.Equal(t, 1, status)
+	require.Contains(t, errs, "holds a run that was not finished: go on with --resume, or start anew with --overwrite")
+	status, out, errs = impulseMain(t, append(smallRun(data, cut), "--resume", "--lora-dropout", "0.5")...)
+	require.Equal(t, 1, status)
+	require.Contains(t, out, "note: removed checkpoint-6.tmp-00000000, which was not finished")
+	require.Contains(t, errs, "lora.Dropout: 0.05 then, 0.5 now")
+	require.Contains(t, errs, "--resume-anyway goes on all the same; --overwrite starts anew")
+	status, _, errs = impulseMain(t, "train", "--resume", "--output-dir", cut, "--data", prepared(t, 5))
+	require.Equal(t, 1, status)
+	require.Contains(t, errs, "training examples: 3 then, 4 now")
+
+	status, out, errs = impulseMain(t, "train", "--resume", "--output-dir", cut)
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "going on after step 4 of 6")
+	require.Equal(t, want, outcome(t, cut))
+
+	status, _, errs = impulseMain(t, smallRun(data, cut)...)
+	require.Equal(t, 1, status)
+	require.Contains(t, errs, "is not empty; choose another or say --overwrite")
+	status, _, errs = impulseMain(t, append(smallRun(data, cut), "--overwrite", "--save-total-limit", "1", "--eval-split", "0", "--epochs", "1")...)
+	require.Zero(t, status, errs)
+	require.NoDirExists(t, filepath.Join(cut, "checkpoint-6"))
+	require.DirExists(t, filepath.Join(cut, "checkpoint-4"))
+
+	other := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(other, "notes"), nil, 0o644))
+	status, _, errs = impulseMain(t, append(smallRun(data, other), "--resume")...)
+	require.Equal(t, 1, status)
+	require.Contains(t, errs, "holds other files and no run to resume")
+}

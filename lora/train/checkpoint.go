@@ -1,0 +1,304 @@
+package train
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+)
+
+// Names of a checkpoint's files beside the adapter's.
+const (
+	// StateFile holds where the run stands and what it is a run of.
+	StateFile = "trainer_state.json"
+	// MomentsFile holds AdamW's two moments, "exp_avg" and "exp_avg_sq", float32
+	// vectors in the order of [lora.Layers].
+	MomentsFile = "optimizer.safetensors"
+)
+
+// Checkpoints says where a run is kept, and how often. The zero value keeps
+// nothing.
+//
+// A checkpoint is a directory, checkpoint-7 after 7 optimiser steps, from which
+// a run goes on as if it had never stopped: PEFT's adapter files, [MomentsFile]
+// and [StateFile]. It is filled under a temporary name, put on disk and
+// renamed, so that one with its proper name is complete. One is written at the
+// end of each epoch, before its evaluation, at the end of the run, and where a
+// run is interrupted.
+type Checkpoints struct {
+	// Dir holds the checkpoints, "" for none. It is made if need be, and no other
+	// trainer can use it meanwhile.
+	Dir string
+	// Steps writes one after each so many optimiser steps as well; 0 does not.
+	Steps int
+	// Limit is how many are kept, the newest, and beside them the one with the
+	// best evaluation; 0 keeps all.
+	Limit int
+	// Identity is what must be the same for a run to be continued, by name,
+	// beside what the trainer sees itself: such as a hash of the base weights.
+	Identity map[string]string
+	// AddFiles, if not nil, puts more files into the directory of a checkpoint
+	// before it is complete.
+	AddFiles func(dir string) error
+}
+
+// Checkpoint is a checkpoint on disk.
+type Checkpoint struct {
+	Dir      string
+	Step     int // optimiser steps done
+	Epoch    float64
+	Duration time.Duration // of writing it
+}
+
+// checkpointName is the name of the checkpoint after a number of steps.
+func checkpointName(step int) string { return fmt.Sprintf("checkpoint-%d", step) }
+
+// stateVersion rises when a field changes its meaning.
+const stateVersion = 1
+
+// stateJSON is the content of StateFile.
+type stateJSON struct {
+	Version int `json:"version"`
+	position
+	// Epochs, LearningRate and TotalSteps are for readers; they follow from the
+	// others.
+	Epochs       float64 `json:"epochs"`
+	LearningRate float64 `json:"learning_rate"`
+	TotalSteps   int     `json:"total_steps"`
+	// Seed and the position give the order of the examples and the dropout.
+	Seed     uint64            `json:"seed"`
+	Identity map[string]string `json:"identity"`
+	Files    map[string]string `json:"files"` // SHA-256 by name
+}
+
+// openCheckpoints makes and locks the directory of checkpoints, and tries it.
+func (t *Trainer) openCheckpoints() error {
+	dir := t.config.Checkpoints.Dir
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	release, err := lora.LockDir(dir)
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	// A new checkpoint is there before an old one goes, and the adapter by itself
+	// is written at the end.
+	trial, err := lora.NewStage(filepath.Join(dir, checkpointName(0)), 2*t.checkpointSize())
+	if err != nil {
+		release()
+		return fmt.Errorf("train: %w: %w", ErrCheckpoint, err)
+	}
+	trial.Close()
+	t.unlock = release
+	return nil
+}
+
+// checkFresh refuses to write a new run among the checkpoints of another.
+func (t *Trainer) checkFresh() error {
+	dir := t.config.Checkpoints.Dir
+	if dir == "" || t.saved > 0 || t.state.Step > 0 {
+		return nil
+	}
+	steps, err := listCheckpoints(dir)
+	if err == nil && len(steps) > 0 {
+		err = fmt.Errorf("train: %s: %w: it holds %s; resume it or remove it", dir, ErrCheckpoint, checkpointName(steps[0]))
+	}
+	return err
+}
+
+// Discard removes the checkpoints in Checkpoints.Dir, which are of another run.
+func (t *Trainer) Discard() error {
+	dir := t.config.Checkpoints.Dir
+	if _, err := removeHalves(dir); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	steps, err := listCheckpoints(dir)
+	if err != nil {
+		return err
+	}
+	for _, step := range steps {
+		if err := removeDir(filepath.Join(dir, checkpointName(step))); err != nil {
+			return fmt.Errorf("train: %w", err)
+		}
+	}
+	return nil
+}
+
+// Saved returns the directory of the newest checkpoint of this run, "" if there
+// is none.
+func (t *Trainer) Saved() string {
+	if t.saved == 0 {
+		return ""
+	}
+	return filepath.Join(t.config.Checkpoints.Dir, checkpointName(t.saved))
+}
+
+// save writes the checkpoint of the present step, unless it is there, and
+// removes those that are too many.
+func (t *Trainer) save(hooks Hooks) error {
+	if t.config.Checkpoints.Dir == "" || t.saved == t.state.Step {
+		return nil
+	}
+	start := time.Now()
+	c := Checkpoint{Dir: filepath.Join(t.config.Checkpoints.Dir, checkpointName(t.state.Step)), Step: t.state.Step, Epoch: t.epochs()}
+	if err := t.write(c.Dir); err != nil {
+		return fmt.Errorf("train: %s: %w: %w", c.Dir, ErrCheckpoint, err)
+	}
+	t.saved = c.Step
+	if err := t.prune(); err != nil {
+		return err
+	}
+	c.Duration = time.Since(start)
+	return hooks.Checkpoint(c)
+}
+
+// smallFiles is what a checkpoint needs beside its tensors, in bytes.
+const smallFiles = 1 << 20
+
+// checkpointSize is about what a checkpoint takes: adapter and two moments.
+func (t *Trainer) checkpointSize() int64 {
+	return 3*4*int64(t.layers.NumParameters()) + smallFiles
+}
+
+// write puts the present state into a directory.
+func (t *Trainer) write(dir string) error {
+	stage, err := lora.NewStage(dir, t.checkpointSize())
+	if err != nil {
+		return err
+	}
+	defer stage.Close()
+	adapter, err := t.layers.Adapter()
+	if err != nil {
+		return err
+	}
+	if err := adapter.Write(stage.Dir); err != nil {
+		return err
+	}
+	if err := writeMoments(filepath.Join(stage.Dir, MomentsFile), t.state.m1, t.state.m2); err != nil {
+		return err
+	}
+	if add := t.config.Checkpoints.AddFiles; add != nil {
+		if err := add(stage.Dir); err != nil {
+			return err
+		}
+	}
+	if err := t.writeState(stage.Dir); err != nil {
+		return err
+	}
+	return stage.Publish()
+}
+
+// writeState writes StateFile, with the hashes of all other files in dir.
+func (t *Trainer) writeState(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	files := map[string]string{}
+	for _, e := range entries {
+		if files[e.Name()], err = hashFile(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	text, err := json.MarshalIndent(stateJSON{
+		Version: stateVersion, position: t.state.position,
+		Epochs: t.epochs(), LearningRate: t.schedule.At(t.state.Step), TotalSteps: t.TotalSteps(),
+		Seed: t.config.Seed, Identity: t.identity(), Files: files,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return safetensors.WriteFile(filepath.Join(dir, StateFile), append(text, '\n'))
+}
+
+// momentNames are the tensors of MomentsFile, as torch.optim.AdamW calls them.
+var momentNames = [2]string{"exp_avg", "exp_avg_sq"}
+
+func writeMoments(path string, moments ...*tensors.Tensor) error {
+	var infos []safetensors.Info
+	for _, name := range momentNames {
+		infos = append(infos, safetensors.Info{Name: name, Dtype: safetensors.F32, Shape: []int{moments[0].Size()}})
+	}
+	w, err := safetensors.Create(path, infos, nil)
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	for i, info := range infos {
+		values, err := tensors.CopyFlatData[float32](moments[i])
+		if err != nil {
+			return err
+		}
+		data := make([]byte, info.NumBytes())
+		if err := safetensors.EncodeFloat32(data, values, safetensors.F32); err != nil {
+			return err
+		}
+		if err := w.Write(info.Name, data); err != nil {
+			return err
+		}
+	}
+	return w.Commit()
+}
+
+// prune removes all checkpoints but the newest Limit and the best.
+func (t *Trainer) prune() error {
+	limit := t.config.Checkpoints.Limit
+	if limit == 0 {
+		return nil
+	}
+	steps, err := listCheckpoints(t.config.Checkpoints.Dir)
+	if err != nil {
+		return err
+	}
+	for i, step := range steps {
+		if i < limit || t.state.Best != nil && t.state.Best.Step == step {
+			continue
+		}
+		if err := removeDir(filepath.Join(t.config.Checkpoints.Dir, checkpointName(step))); err != nil {
+			return fmt.Errorf("train: %w", err)
+		}
+	}
+	return nil
+}
+
+// removeDir removes a checkpoint such that one that is half removed does not
+// have its name.
+func removeDir(dir string) error {
+	doomed := fmt.Sprintf("%s.tmp-%08x", dir, rand.Uint32())
+	if err := os.Rename(dir, doomed); err != nil {
+		return err
+	}
+	return os.RemoveAll(doomed)
+}
+
+// hashFile returns the SHA-256 of a file in hexadecimal.
+func hashFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// ErrCheckpoint marks a checkpoint that could not be written. Those before it
+// are as they were.
+var ErrCheckpoint = errors.New("checkpoint not written")
