@@ -137,6 +137,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"salamandra/hub":         nil,
 		"salamandra":             {"salamandra/safetensors", "salamandra/constrain"},
 		"lora":                   {"salamandra/safetensors", "chatml"},
+		"salamandra/serve":       {"salamandra", "salamandra/constrain", "chatml", "lora"},
 		"lora/train":             {"lora", "salamandra", "dataset", "salamandra/safetensors"},
 	}
 	for _, p := range packages(t) {

@@ -32,6 +32,7 @@ func newRootCommand() *cobra.Command {
 		newPrepareCommand(),
 		newTrainCommand(),
 		newValidateCommand(),
+		newServeCommand(),
 		newCompareCommand(),
 		newMergeCommand(),
 		newVerifyCommand(),

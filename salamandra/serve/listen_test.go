@@ -1,0 +1,202 @@
+package serve
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// start serves on a free port until the test ends or stop is called, which
+// returns what Serve did.
+func start(t *testing.T, s *Server) (url string, stop func() error) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	var result *error
+	stop = func() error {
+		cancel()
+		if result == nil {
+			err := <-done
+			result = &err
+		}
+		return *result
+	}
+	t.Cleanup(func() { _ = stop() })
+	return "http://" + l.Addr().String(), stop
+}
+
+func post(url, body string) (int, string, error) {
+	r, err := http.Post(url, "application/json", strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	defer r.Body.Close()
+	data, err := io.ReadAll(r.Body)
+	return r.StatusCode, string(data), err
+}
+
+func TestServeNeedsKeys(t *testing.T) {
+	listener := func() net.Listener {
+		l, err := net.Listen("tcp", "0.0.0.0:0")
+		require.NoError(t, err)
+		return l
+	}
+	o := testOptions(newFakeEngine(1))
+	err := newTestServer(t, o).Serve(t.Context(), listener())
+	require.ErrorIs(t, err, ErrExposed)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	o.Insecure = true
+	require.NoError(t, newTestServer(t, o).Serve(ended, listener()))
+	o.Insecure, o.Keys = false, []string{userKey}
+	require.NoError(t, newTestServer(t, o).Serve(ended, listener()))
+	require.False(t, isLoopback(&net.TCPAddr{IP: net.IPv6zero}))
+	require.True(t, isLoopback(&net.TCPAddr{IP: net.IPv6loopback}))
+}
+
+// TestShutdown: requests that run are finished, new ones refused, and the
+// listener is closed.
+func TestShutdown(t *testing.T) {
+	engine := newFakeEngine(1)
+	engine.pause = 20 * time.Millisecond
+	s := newTestServer(t, testOptions(engine))
+	url, stop := start(t, s)
+	require.Eventually(t, s.isReady, time.Minute, time.Millisecond)
+	type reply struct {
+		status int
+		body   string
+		err    error
+	}
+	answered := make(chan reply)
+	go func() {
+		status, body, err := post(url+"/v1/chat/completions", `{"messages": [{"role": "user", "content": "q"}]}`)
+		answered <- reply{status, body, err}
+	}()
+	require.Eventually(t, func() bool { return engine.running.Load() == 1 }, time.Minute, time.Millisecond)
+	stopped := make(chan error)
+	go func() { stopped <- stop() }()
+	a := <-answered
+	require.NoError(t, a.err)
+	require.Equal(t, 200, a.status)
+	require.Contains(t, a.body, "hola, què tal?")
+	require.NoError(t, <-stopped)
+	_, _, err := post(url+"/parse", `{"query": "a"}`)
+	require.Error(t, err, "nobody listens")
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// TestVanishedClient: a client that closes its connection frees its place, with
+// and without streaming, running or waiting.
+func TestVanishedClient(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stream=%v", stream), func(t *testing.T) {
+			engine, log := newFakeEngine(1), &logBuffer{}
+			engine.reply = func(string) string { return strings.Repeat("a", 400) }
+			engine.pause = 5 * time.Millisecond
+			o := testOptions(engine)
+			o.Logger = log.logger()
+			s := newTestServer(t, o)
+			url, _ := start(t, s)
+			require.Eventually(t, s.isReady, time.Minute, time.Millisecond)
+			body := fmt.Sprintf(`{"messages": [{"role": "user", "content": "q"}], "stream": %v}`, stream)
+			var conns []net.Conn
+			for range 3 { // one runs, two wait
+				conns = append(conns, dial(t, url, body))
+			}
+			require.Eventually(t, func() bool { return s.inFlight.Load() == 3 && engine.running.Load() == 1 }, time.Minute, time.Millisecond)
+			for _, c := range conns {
+				c.Close()
+			}
+			require.Eventually(t, func() bool { return s.inFlight.Load() == 0 && engine.running.Load() == 0 }, time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool { return strings.Count(log.String(), "status=499") == 3 }, time.Minute, time.Millisecond)
+			status, _, err := post(url+"/parse", `{"query": "a"}`)
+			require.NoError(t, err)
+			require.Equal(t, 200, status, "the place is free")
+			http.DefaultClient.CloseIdleConnections()
+		})
+	}
+}
+
+// dial sends a chat request on a connection of its own.
+func dial(t *testing.T, url, body string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	_, err = fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	require.NoError(t, err)
+	return c
+}
+
+// TestSlowClients: a client that sends its body slowly holds no place and is
+// given up; one that reads its stream slowly does not hold up the engine.
+func TestSlowClients(t *testing.T) {
+	engine := newFakeEngine(1)
+	engine.reply = func(string) string { return strings.Repeat("a", 3000) }
+	o := testOptions(engine)
+	o.BodyTimeout, o.MaxNewTokens = 200*time.Millisecond, 3000
+	s := newTestServer(t, o)
+	url, _ := start(t, s)
+	require.Eventually(t, s.isReady, time.Minute, time.Millisecond)
+
+	c := dial(t, url, "")
+	_, err := io.WriteString(c, "POST /parse HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+	require.NoError(t, err)
+	in := bufio.NewReader(c)
+	r, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	require.Equal(t, 400, r.StatusCode, "the empty body of dial")
+	_, err = io.Copy(io.Discard, r.Body)
+	require.NoError(t, err)
+	r, err = http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusRequestTimeout, r.StatusCode)
+	require.Zero(t, s.inFlight.Load())
+
+	c = dial(t, url, `{"messages": [{"role": "user", "content": "q"}], "stream": true}`)
+	require.NoError(t, c.(*net.TCPConn).SetReadBuffer(1))
+	status, _, err := post(url+"/parse", `{"query": "a"}`) // one slot: it comes after
+	require.NoError(t, err)
+	require.Equal(t, 200, status)
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// TestOverload: more requests than places are refused at once.
+func TestOverload(t *testing.T) {
+	engine := newFakeEngine(1)
+	engine.pause = time.Minute
+	o := testOptions(engine)
+	o.InFlight = 2
+	s := newTestServer(t, o)
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan int, 2)
+	for range 2 {
+		go func() {
+			left <- serve(s, request("POST", "/parse", `{"query": "a"}`).WithContext(ctx)).Code
+		}()
+	}
+	require.Eventually(t, func() bool { return s.inFlight.Load() == 2 }, time.Minute, time.Millisecond)
+	w := do(s, "POST", "/parse", `{"query": "a"}`)
+	require.Equal(t, 503, w.Code)
+	require.Equal(t, "overloaded", problem(t, w).Code)
+	require.Equal(t, "1", w.Header().Get("Retry-After"))
+	require.Equal(t, 200, do(s, "GET", "/healthz", "").Code)
+	cancel()
+	<-left
+	<-left
+	require.Zero(t, s.inFlight.Load())
+}

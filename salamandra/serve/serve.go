@@ -1,0 +1,228 @@
+package serve
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/impulse-salamandra/finetune/salamandra/constrain"
+)
+
+// Server is an http.Handler that answers with models. Its paths begin at its
+// root: in another mux, http.StripPrefix puts it under one.
+type Server struct {
+	opts       Options
+	models     *registry
+	vocabulary *constrain.Vocabulary
+	schemas    *schemaCache
+	users      keyring
+	admins     keyring
+	limits     *rateLimits
+	origins    *http.CrossOriginProtection
+	metrics    *metrics
+	routes     map[string]*route
+
+	inFlight       atomic.Int64
+	warm, draining atomic.Bool
+}
+
+// New makes a server. It reads the schemas of the models' contracts, and does
+// not compute anything yet: see [Server.Warm].
+func New(opts Options) (*Server, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts:       opts,
+		models:     newRegistry(),
+		vocabulary: constrain.TokenizerVocabulary(opts.Tokenizer, opts.StopTokens),
+		schemas:    newSchemaCache(),
+		users:      newKeyring(opts.Keys),
+		admins:     newKeyring(opts.AdminKeys),
+		limits:     newRateLimits(opts.Rate),
+		origins:    http.NewCrossOriginProtection(),
+		metrics:    newMetrics(),
+	}
+	if s.admins.empty() {
+		s.admins = s.users
+	}
+	s.routes = s.makeRoutes()
+	for _, m := range opts.Models {
+		served, err := s.prepare(m)
+		if err != nil {
+			return nil, err
+		}
+		if !s.models.add(served) {
+			return nil, fmt.Errorf("serve: two models are called %q", m.Name)
+		}
+	}
+	return s, nil
+}
+
+// Warm computes the beginning that all prompts of a model share, and an answer
+// with each model, so that programs are compiled before the first request; then
+// /readyz says yes.
+func (s *Server) Warm(ctx context.Context) error {
+	for _, m := range s.models.all() {
+		err := s.warmModel(ctx, m)
+		m.release()
+		if err != nil {
+			return fmt.Errorf("serve: model %s: %w", m.Name, err)
+		}
+	}
+	s.warm.Store(true)
+	return nil
+}
+
+// Close frees the models once no request uses them. Requests that come later
+// are refused.
+func (s *Server) Close() {
+	s.draining.Store(true)
+	s.models.close()
+}
+
+// route is what is done with one path.
+type route struct {
+	path    string
+	methods map[string]handler
+	access  access
+}
+
+// handler answers a request, or returns what the client is told instead.
+type handler func(w http.ResponseWriter, r *http.Request, e *entry) error
+
+func (s *Server) makeRoutes() map[string]*route {
+	table := map[string]*route{}
+	add := func(method, path string, a access, h handler) {
+		if table[path] == nil {
+			table[path] = &route{path: path, methods: map[string]handler{}, access: a}
+		}
+		table[path].methods[method] = h
+	}
+	add("POST", "/parse", forUsers, s.parse)
+	add("POST", "/v1/chat/completions", forUsers, s.chat)
+	add("GET", "/v1/models", forUsers, s.listModels)
+	add("GET", "/metrics", forUsers, s.showMetrics)
+	add("GET", "/healthz", forAll, s.health)
+	add("GET", "/readyz", forAll, s.ready)
+	add("GET", "/openapi.yaml", forAll, s.openAPI)
+	add("GET", "/", forAll, s.page)
+	if s.opts.Load != nil && !s.admins.empty() {
+		add("POST", "/admin/adapter", forAdmins, s.swapAdapter)
+	}
+	return table
+}
+
+// entry is what the log says of a request.
+type entry struct {
+	id, route, model string
+	client           string // whose rate limit holds
+	usage            usage
+	err              *failure
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	e := &entry{id: rand.Text(), route: "other"}
+	out := &recorder{ResponseWriter: w}
+	h := w.Header()
+	h.Set("X-Request-Id", e.id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			e.err = asFailure(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+		if e.err != nil && out.status == 0 {
+			e.err.write(out)
+		}
+		s.account(r, e, out, time.Since(start))
+	}()
+	if err := s.handle(out, r, e); err != nil {
+		e.err = asFailure(err)
+	}
+}
+
+// handle finds the route and asks whether the request may take it.
+func (s *Server) handle(w http.ResponseWriter, r *http.Request, e *entry) error {
+	if err := s.checkOrigin(r); err != nil {
+		return err
+	}
+	found, ok := s.routes[r.URL.Path]
+	if !ok {
+		return fail(http.StatusNotFound, "not_found", "", "there is nothing at this path; /openapi.yaml describes what there is")
+	}
+	e.route = found.path
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	h, ok := found.methods[method]
+	if !ok {
+		w.Header().Set("Allow", found.allow())
+		return fail(http.StatusMethodNotAllowed, "method_not_allowed", "", "%s takes %s", found.path, found.allow())
+	}
+	if err := s.checkAccess(found.access, r, e); err != nil {
+		return err
+	}
+	return h(w, r, e)
+}
+
+// recorder notes what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(data []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(data)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// account counts a request and logs it.
+func (s *Server) account(r *http.Request, e *entry, out *recorder, took time.Duration) {
+	status := out.status
+	if e.err != nil {
+		status = e.err.status // also where the answer had begun, or nobody read it
+	}
+	s.metrics.request(e.route, status, took)
+	level, attrs := slog.LevelInfo, []slog.Attr{
+		slog.String("id", e.id), slog.String("method", r.Method), slog.String("route", e.route), slog.Int("status", status),
+		slog.Duration("took", took), slog.Int64("bytes", out.bytes), slog.String("remote", r.RemoteAddr),
+	}
+	if e.model != "" {
+		attrs = append(attrs, slog.String("model", e.model), slog.Int("prompt", e.usage.Prompt), slog.Int("cached", e.usage.Cached), slog.Int("new", e.usage.New))
+	}
+	if e.err != nil {
+		attrs = append(attrs, slog.String("code", e.err.code))
+		if e.err.status >= 500 && e.err.cause != nil {
+			level = slog.LevelError
+			attrs = append(attrs, slog.String("error", e.err.cause.Error()))
+		}
+	}
+	s.opts.Logger.LogAttrs(context.WithoutCancel(r.Context()), level, "request", attrs...)
+}
