@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/impulse-salamandra/finetune/evalx/page"
 )
 
 // ErrNotComparable: two sets of results are not of the same questions.
@@ -155,19 +157,19 @@ func differ(a, b Result) string {
 //	passed       18/20 (90.0%)   19/20 (95.0%)   +5.0 (-10.0 to +20.0)      2       1  1.000
 func WriteComparison(w io.Writer, nameA, nameB string, c Comparison) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "A: %s\nB: %s\nQuestions: %d\n\n", printable(nameA), printable(nameB), c.Questions)
+	fmt.Fprintf(&b, "A: %s\nB: %s\nQuestions: %d\n\n", page.Printable(nameA), page.Printable(nameB), c.Questions)
 	width := len("measure")
 	for _, m := range c.Measures {
-		width = max(width, len(printable(m.Name)))
+		width = max(width, len(page.Printable(m.Name)))
 	}
 	const line = "%-*s  %-16s  %-16s  %-24s  %5s  %6s  %6s\n"
 	fmt.Fprintf(&b, line, width, "measure", "A", "B", "difference (95%)", "wins", "losses", "p")
 	for _, m := range c.Measures {
-		fmt.Fprintf(&b, line, width, printable(m.Name), m.A, m.B, points(m.Difference), fmt.Sprint(len(m.Wins)), fmt.Sprint(len(m.Losses)), fmt.Sprintf("%.3f", m.P))
+		fmt.Fprintf(&b, line, width, page.Printable(m.Name), m.A, m.B, points(m.Difference), fmt.Sprint(len(m.Wins)), fmt.Sprint(len(m.Losses)), fmt.Sprintf("%.3f", m.P))
 	}
 	if len(c.Measures) > 0 {
 		first := c.Measures[0]
-		fmt.Fprintf(&b, "\nB wins (%s): %s\nB loses (%s): %s\n", printable(first.Name), list(first.Wins), printable(first.Name), list(first.Losses))
+		fmt.Fprintf(&b, "\nB wins (%s): %s\nB loses (%s): %s\n", page.Printable(first.Name), list(first.Wins), page.Printable(first.Name), list(first.Losses))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -182,5 +184,5 @@ func list(ids []string) string {
 	if len(ids) == 0 {
 		return "none"
 	}
-	return printable(strings.Join(ids, ", "))
+	return page.Printable(strings.Join(ids, ", "))
 }

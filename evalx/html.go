@@ -1,25 +1,21 @@
 package evalx
 
 import (
-	"bytes"
 	"cmp"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
 	"slices"
 	"strings"
-)
 
-//go:embed html/style.css
-var pageStyle string
+	"github.com/impulse-salamandra/finetune/evalx/page"
+)
 
 //go:embed html/page.html
 var pageText string
 
-var pageTemplates = template.Must(template.New("").Parse(pageText))
+var pageTemplates = template.Must(page.Templates().Parse(pageText))
 
 // HTMLOptions configure pages.
 type HTMLOptions struct {
@@ -38,38 +34,21 @@ type HTMLOptions struct {
 // All text of questions and answers is escaped, for HTML and as in [WriteText].
 // Long answers are cut, and it is said where.
 func WriteHTML(w io.Writer, opts HTMLOptions, results []Result) error {
-	return writePage(w, "report", reportPage(opts, results))
+	return page.Write(w, pageTemplates, "report", reportPage(opts, results))
 }
 
-// page is what every page has.
-type page struct {
-	Title, Task string
-	Policy      template.HTMLAttr
-	Style       template.CSS
+// reportHead is what both pages have.
+type reportHead struct {
+	page.Head
+	Task string
 }
 
-func newPage(opts HTMLOptions) page {
-	hash := sha256.Sum256([]byte(pageStyle))
-	return page{
-		Title: printable(opts.Title), Task: printable(opts.Task),
-		Policy: template.HTMLAttr(fmt.Sprintf(`content="default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'"`, base64.StdEncoding.EncodeToString(hash[:]))),
-		Style:  template.CSS(pageStyle),
-	}
-}
-
-func writePage(w io.Writer, name string, data any) error {
-	var b bytes.Buffer
-	if err := pageTemplates.ExecuteTemplate(&b, name, data); err != nil {
-		return fmt.Errorf("evalx: write page: %w", err)
-	}
-	if _, err := w.Write(b.Bytes()); err != nil {
-		return fmt.Errorf("evalx: write page: %w", err)
-	}
-	return nil
+func newHead(opts HTMLOptions) reportHead {
+	return reportHead{page.NewHead(opts.Title), page.Printable(opts.Task)}
 }
 
 type htmlReport struct {
-	page
+	reportHead
 	Rates                                        []htmlRate
 	Groups                                       []htmlGroup
 	Fields                                       []htmlField
@@ -102,7 +81,7 @@ type htmlError struct {
 
 func reportPage(opts HTMLOptions, results []Result) htmlReport {
 	s := Summarize(results)
-	p := htmlReport{page: newPage(opts), Total: len(results), Passed: s.Overall.Passed.Count}
+	p := htmlReport{reportHead: newHead(opts), Total: len(results), Passed: s.Overall.Passed.Count}
 	p.Failed = p.Total - p.Passed
 	p.Unreadable = p.Total - s.Overall.ValidJSON.Count
 	p.Violating = s.Overall.ValidJSON.Count - s.Overall.Compliant.Count
@@ -111,10 +90,10 @@ func reportPage(opts HTMLOptions, results []Result) htmlReport {
 		p.Rates = append(p.Rates, htmlRate{rate.name, percent(value, ok), interval(rate.Share), rate.Count, rate.Total, max(value, 0)})
 	}
 	for _, g := range s.Groups {
-		group := htmlGroup{Name: printable(g.Name)}
+		group := htmlGroup{Name: page.Printable(g.Name)}
 		for _, v := range g.Values {
 			group.Values = append(group.Values, htmlValue{
-				printable(cmp.Or(v.Value, "(none)")), v.Passed.Total,
+				page.Printable(cmp.Or(v.Value, "(none)")), v.Passed.Total,
 				share(v.Passed), interval(v.Passed), share(v.ValidJSON), share(v.Compliant), share(v.AllCorrect), share(v.Counts.Fields),
 			})
 		}
@@ -124,7 +103,7 @@ func reportPage(opts HTMLOptions, results []Result) htmlReport {
 		p.Fields = append(p.Fields, htmlFieldOf(f, results))
 	}
 	for _, e := range s.Errors {
-		p.Errors = append(p.Errors, htmlError{printable(Finding{Severity: e.Severity, Class: e.Class}.String()), e.Findings, e.Answers})
+		p.Errors = append(p.Errors, htmlError{page.Printable(Finding{Severity: e.Severity, Class: e.Class}.String()), e.Findings, e.Answers})
 	}
 	for _, r := range results {
 		p.Queries = append(p.Queries, htmlQueryOf(opts, r))
@@ -155,7 +134,7 @@ type htmlPair struct {
 func htmlFieldOf(count FieldCount, results []Result) htmlField {
 	const most = 30 // pairs
 	h := htmlField{
-		Name: printable(cmp.Or(count.Path, "(whole answer)")), Right: count.Correct.String(),
+		Name: page.Printable(cmp.Or(count.Path, "(whole answer)")), Right: count.Correct.String(),
 		Precision: share(count.Precision()), Recall: share(count.Recall()), F1: percent(count.F1()),
 	}
 	pairs := map[htmlPair]int{}
@@ -212,7 +191,7 @@ type htmlAnswer struct {
 
 func htmlQueryOf(opts HTMLOptions, r Result) htmlQuery {
 	q := htmlQuery{
-		ID: printable(cmp.Or(r.ID, "-")), Question: questionOf(opts, r), Labels: labelsOf(r),
+		ID: page.Printable(cmp.Or(r.ID, "-")), Question: questionOf(opts, r), Labels: labelsOf(r),
 		Passed: r.Passed, Table: alignedTable(r.Want, []string{"given"}, r), htmlAnswer: htmlAnswerOf("", r),
 	}
 	classes := []string{"failed"}
@@ -227,7 +206,7 @@ func htmlQueryOf(opts HTMLOptions, r Result) htmlQuery {
 	q.Classes = strings.Join(classes, " ")
 	for _, f := range r.Fields {
 		if !f.Correct {
-			q.Wrong = append(q.Wrong, printable(cmp.Or(f.Label(), "(whole answer)")))
+			q.Wrong = append(q.Wrong, page.Printable(cmp.Or(f.Label(), "(whole answer)")))
 		}
 	}
 	return q
@@ -239,19 +218,15 @@ func htmlAnswerOf(side string, r Result) htmlAnswer {
 	if len(answer) > most {
 		answer = strings.ToValidUTF8(answer[:most], "") + fmt.Sprintf("\n... and %d bytes more", len(r.Answer)-most)
 	}
-	lines := strings.Split(answer, "\n")
-	for i, line := range lines {
-		lines[i] = printable(line)
-	}
-	a := htmlAnswer{Side: side, Answer: strings.Join(lines, "\n")}
+	a := htmlAnswer{Side: side, Answer: page.PrintableLines(answer)}
 	if r.ParseError != nil {
-		a.ParseError = printable(strings.TrimPrefix(r.ParseError.Error(), "evalx: "))
+		a.ParseError = page.Printable(strings.TrimPrefix(r.ParseError.Error(), "evalx: "))
 	}
 	for _, v := range r.Violations {
-		a.Violations = append(a.Violations, printable(v.String()))
+		a.Violations = append(a.Violations, page.Printable(v.String()))
 	}
 	for _, e := range r.Errors {
-		a.Errors = append(a.Errors, printable(e.String()))
+		a.Errors = append(a.Errors, page.Printable(e.String()))
 	}
 	return a
 }
@@ -261,13 +236,13 @@ func questionOf(opts HTMLOptions, r Result) string {
 		return ""
 	}
 	text, _ := Lookup(r.Want, opts.QuestionPath).(string)
-	return printable(text)
+	return page.Printable(text)
 }
 
 func labelsOf(r Result) []string {
 	var labels []string
 	for _, l := range r.Groups {
-		labels = append(labels, printable(cmp.Or(l.Value, "(none)")))
+		labels = append(labels, page.Printable(cmp.Or(l.Value, "(none)")))
 	}
 	return labels
 }

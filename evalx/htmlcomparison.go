@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"strconv"
+
+	"github.com/impulse-salamandra/finetune/evalx/page"
 )
 
 // Rival is a set of results that is compared with another.
@@ -18,15 +20,15 @@ type Rival struct {
 // like that of [WriteHTML]: the measures, and for each question on which the two
 // differ in the first measure, both answers beside the wanted value.
 func WriteComparisonHTML(w io.Writer, opts HTMLOptions, nameA string, a []Result, rivals []Rival) error {
-	p := htmlComparison{page: newPage(opts), Base: printable(nameA)}
+	p := htmlComparison{reportHead: newHead(opts), Base: page.Printable(nameA)}
 	for _, rival := range rivals {
 		p.Rivals = append(p.Rivals, htmlRivalOf(opts, a, rival))
 	}
-	return writePage(w, "comparison", p)
+	return page.Write(w, pageTemplates, "comparison", p)
 }
 
 type htmlComparison struct {
-	page
+	reportHead
 	Base   string
 	Rivals []htmlRival
 }
@@ -55,10 +57,10 @@ type htmlDuel struct {
 }
 
 func htmlRivalOf(opts HTMLOptions, a []Result, rival Rival) htmlRival {
-	h := htmlRival{Name: printable(rival.Name)}
+	h := htmlRival{Name: page.Printable(rival.Name)}
 	for _, m := range rival.Comparison.Measures {
 		h.Measures = append(h.Measures, htmlMeasure{
-			printable(m.Name), m.A.String(), m.B.String(), points(m.Difference), strconv.FormatFloat(m.P, 'f', 3, 64), len(m.Wins), len(m.Losses),
+			page.Printable(m.Name), m.A.String(), m.B.String(), points(m.Difference), strconv.FormatFloat(m.P, 'f', 3, 64), len(m.Wins), len(m.Losses),
 		})
 	}
 	if len(rival.Comparison.Measures) == 0 {
@@ -69,7 +71,7 @@ func htmlRivalOf(opts HTMLOptions, a []Result, rival Rival) htmlRival {
 		name string
 		ids  []string
 	}{{"B wins", first.Wins}, {"B loses", first.Losses}} {
-		s := htmlSide{Name: fmt.Sprintf("%s: %s", side.name, printable(first.Name))}
+		s := htmlSide{Name: fmt.Sprintf("%s: %s", side.name, page.Printable(first.Name))}
 		for _, id := range side.ids {
 			with := func(results []Result) (r Result) {
 				if i := slices.IndexFunc(results, func(r Result) bool { return r.ID == id }); i >= 0 {
@@ -79,7 +81,7 @@ func htmlRivalOf(opts HTMLOptions, a []Result, rival Rival) htmlRival {
 			}
 			inA, inB := with(a), with(rival.Results)
 			s.Queries = append(s.Queries, htmlDuel{
-				ID: printable(id), Question: questionOf(opts, inA), Labels: labelsOf(inA),
+				ID: page.Printable(id), Question: questionOf(opts, inA), Labels: labelsOf(inA),
 				Table:   alignedTable(inA.Want, []string{"A", "B"}, inA, inB),
 				Answers: []htmlAnswer{htmlAnswerOf("A", inA), htmlAnswerOf("B", inB)},
 			})

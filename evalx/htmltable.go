@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/impulse-salamandra/finetune/evalx/page"
 )
 
 // htmlTable shows values place by place, given ones beside the wanted one.
@@ -50,7 +52,7 @@ func alignedTable(want Value, headings []string, results ...Result) htmlTable {
 		places, t.Cut = places[:most], len(places)-most
 	}
 	for _, place := range places {
-		row := htmlRow{Place: printable(shownPlace(place)), Want: leaves[0][place]}
+		row := htmlRow{Place: page.Printable(shownPlace(place)), Want: leaves[0][place]}
 		for i, r := range results {
 			cell := htmlCell{Text: leaves[i+1][place]}
 			if cell.Text != row.Want {
@@ -111,7 +113,7 @@ func cellText(v Value) string {
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "..."
 	}
-	return printable(text)
+	return page.Printable(text)
 }
 
 var unescapeToken = strings.NewReplacer("~1", "/", "~0", "~")

@@ -7,8 +7,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/impulse-salamandra/finetune/evalx/page"
 )
 
 // WriteText writes a summary for the terminal, in one call of w.Write:
@@ -36,9 +36,9 @@ func WriteText(w io.Writer, s Summary) error {
 	fmt.Fprintf(&b, "  Passed: %d (%s)\n", passed.Count, percent(passed.Value()))
 	fmt.Fprintf(&b, "  Failed: %d (%s)\n", failed.Count, percent(failed.Value()))
 	for _, g := range s.Groups {
-		fmt.Fprintf(&b, "\nBy %s:\n", printable(g.Name))
+		fmt.Fprintf(&b, "\nBy %s:\n", page.Printable(g.Name))
 		for _, v := range g.Values {
-			fmt.Fprintf(&b, "  %s: %s\n", printable(cmp.Or(v.Value, "(none)")), v.Passed)
+			fmt.Fprintf(&b, "  %s: %s\n", page.Printable(cmp.Or(v.Value, "(none)")), v.Passed)
 		}
 	}
 	b.WriteString("\nRates (95% interval):\n")
@@ -50,13 +50,13 @@ func WriteText(w io.Writer, s Summary) error {
 	}
 	for _, f := range s.Fields {
 		fmt.Fprintf(&b, "  %s: %s, precision %s, recall %s, F1 %s\n",
-			printable(cmp.Or(f.Path, "(whole answer)")), f.Correct, f.Precision(), f.Recall(), percent(f.F1()))
+			page.Printable(cmp.Or(f.Path, "(whole answer)")), f.Correct, f.Precision(), f.Recall(), percent(f.F1()))
 	}
 	if len(s.Errors) > 0 {
 		b.WriteString("\nErrors:\n")
 	}
 	for _, e := range s.Errors {
-		fmt.Fprintf(&b, "  %s: %d in %d answers\n", printable(Finding{Severity: e.Severity, Class: e.Class}.String()), e.Findings, e.Answers)
+		fmt.Fprintf(&b, "  %s: %d in %d answers\n", page.Printable(Finding{Severity: e.Severity, Class: e.Class}.String()), e.Findings, e.Answers)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -94,20 +94,20 @@ func WriteResult(w io.Writer, r Result) error {
 	for _, label := range r.Groups {
 		groups = append(groups, label.Name+" "+cmp.Or(label.Value, "(none)"))
 	}
-	fmt.Fprintf(&b, "%s %s (%s)\n", verdict, printable(cmp.Or(r.ID, "-")), printable(strings.Join(groups, ", ")))
+	fmt.Fprintf(&b, "%s %s (%s)\n", verdict, page.Printable(cmp.Or(r.ID, "-")), page.Printable(strings.Join(groups, ", ")))
 	if r.ParseError != nil {
-		fmt.Fprintf(&b, "  %s\n", printable(strings.TrimPrefix(r.ParseError.Error(), "evalx: ")))
+		fmt.Fprintf(&b, "  %s\n", page.Printable(strings.TrimPrefix(r.ParseError.Error(), "evalx: ")))
 	}
 	for _, v := range r.Violations {
-		fmt.Fprintf(&b, "  schema: %s\n", printable(v.String()))
+		fmt.Fprintf(&b, "  schema: %s\n", page.Printable(v.String()))
 	}
 	for _, f := range r.Fields {
 		if !f.Correct && r.ParseError == nil {
-			fmt.Fprintf(&b, "  %s: want %s, got %s\n", printable(cmp.Or(f.Label(), "(whole answer)")), printable(compactJSON(f.Want)), printable(compactJSON(f.Got)))
+			fmt.Fprintf(&b, "  %s: want %s, got %s\n", page.Printable(cmp.Or(f.Label(), "(whole answer)")), page.Printable(compactJSON(f.Want)), page.Printable(compactJSON(f.Got)))
 		}
 	}
 	for _, e := range r.Errors {
-		fmt.Fprintf(&b, "  error: %s\n", printable(e.String()))
+		fmt.Fprintf(&b, "  error: %s\n", page.Printable(e.String()))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -123,21 +123,6 @@ func percent(value float64, ok bool) string {
 		return "n/a"
 	}
 	return strconv.FormatFloat(100*value, 'f', 1, 64) + "%"
-}
-
-// printable escapes what does not show as itself.
-func printable(s string) string {
-	var b strings.Builder
-	for i, r := range s {
-		if size := len(string(r)); r == utf8.RuneError && !strings.HasPrefix(s[i:], string(r)) {
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		} else if unicode.IsPrint(r) {
-			b.WriteString(s[i : i+size])
-		} else {
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		}
-	}
-	return b.String()
 }
 
 // compactJSON returns a value on one line, "nothing" for Missing.

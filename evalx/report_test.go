@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/impulse-salamandra/finetune/evalx/page"
 )
 
 // passes returns results of which the first right ones have passed.
@@ -135,7 +137,7 @@ func TestTextIsHarmless(t *testing.T) {
 	if want := `  \x1b[2J\r\n\a\u009b31m\u202eabc\u2028\u200b\x7f\xff: 0/3 (0.0%)`; !strings.Contains(text.String(), want) {
 		t.Errorf("%s\nis not in\n%s", want, text.String())
 	}
-	if got := printable("projectes d'energia, ñ, 能, 😀 \ufffd"); got != "projectes d'energia, ñ, 能, 😀 \ufffd" {
+	if got := page.Printable("projectes d'energia, ñ, 能, 😀 \ufffd"); got != "projectes d'energia, ñ, 能, 😀 \ufffd" {
 		t.Errorf("ordinary text was escaped: %q", got)
 	}
 }

@@ -128,7 +128,8 @@ func TestLibrariesStayQuiet(t *testing.T) {
 func TestImportsPointOneWay(t *testing.T) {
 	allowed := map[string][]string{
 		"chatml":                 nil,
-		"evalx":                  nil,
+		"evalx":                  {"evalx/page"},
+		"evalx/page":             nil,
 		"dataset":                {"chatml"},
 		"dataset/impulse":        {"chatml", "dataset", "evalx", "salamandra/safetensors"},
 		"salamandra/safetensors": nil,
@@ -138,6 +139,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"salamandra":             {"salamandra/safetensors", "salamandra/constrain"},
 		"lora":                   {"salamandra/safetensors", "chatml"},
 		"salamandra/serve":       {"salamandra", "salamandra/constrain", "chatml", "lora"},
+		"lora/train/tensorboard": nil,
 		"lora/train":             {"lora", "salamandra", "dataset", "salamandra/safetensors"},
 	}
 	for _, p := range packages(t) {
