@@ -168,7 +168,7 @@ func (m *merger) seal(ctx context.Context, dir string, inputs [][]FileSum, weigh
 			others = append(others, filepath.Join(dir, entry.Name()))
 		}
 	}
-	sums, err := hashFiles(ctx, others)
+	sums, err := hashFiles(ctx, others, runtime.GOMAXPROCS(0))
 	if err != nil {
 		return err
 	}
@@ -212,9 +212,10 @@ func (m *merger) inputs() ([][]string, error) {
 	return files, nil
 }
 
-// hashLists returns the sums of lists of files, in their order.
+// hashLists returns the sums of lists of files, in their order. It leaves most
+// cores to what goes on meanwhile.
 func hashLists(ctx context.Context, lists [][]string) ([][]FileSum, error) {
-	flat, err := hashFiles(ctx, slices.Concat(lists...))
+	flat, err := hashFiles(ctx, slices.Concat(lists...), max(1, runtime.GOMAXPROCS(0)/4))
 	sums := make([][]FileSum, len(lists))
 	for i, list := range lists {
 		sums[i], flat = flat[:len(list):len(list)], flat[len(list):]
@@ -222,11 +223,11 @@ func hashLists(ctx context.Context, lists [][]string) ([][]FileSum, error) {
 	return sums, err
 }
 
-// hashFiles returns the sums of files in the order given, reading several at a
+// hashFiles returns the sums of files in the order given, reading some at a
 // time.
-func hashFiles(ctx context.Context, files []string) ([]FileSum, error) {
+func hashFiles(ctx context.Context, files []string, some int) ([]FileSum, error) {
 	sums, errs := make([]FileSum, len(files)), make([]error, len(files))
-	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	slots := make(chan struct{}, some)
 	var group sync.WaitGroup
 	for i, file := range files {
 		slots <- struct{}{}

@@ -47,7 +47,7 @@ func (m *merger) size() int64 {
 // sum of each file as written. Reading, computing, hashing and writing go on
 // side by side, and while a file is synced and read back the next is begun.
 func (m *merger) writeWeights(ctx context.Context, dir string) ([]FileSum, error) {
-	out := &weightFiles{ctx: ctx, dir: dir, shards: m.plan()}
+	out := &weightFiles{dir: dir, shards: m.plan()}
 	defer out.close()
 	buffers := make(bufferPool, 16)
 	total := m.size()

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 )
 
@@ -77,7 +78,7 @@ func VerifyDir(ctx context.Context, dir string) (VerifyReport, error) {
 			files = append(files, filepath.Join(dir, name))
 		}
 	}
-	found, err := hashFiles(ctx, files)
+	found, err := hashFiles(ctx, files, runtime.GOMAXPROCS(0))
 	if err != nil {
 		return VerifyReport{}, err
 	}

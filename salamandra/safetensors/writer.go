@@ -2,10 +2,10 @@ package safetensors
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"hash/crc32"
@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A Writer writes one file, tensor by tensor, under a temporary name beside the
@@ -28,6 +29,7 @@ type Writer struct {
 	check   uint32 // CRC-32C of all, to compare with what is read back
 	size    int64  // bytes written
 	flushed int64  // of these, on their way to the disk
+	flushes sync.WaitGroup
 }
 
 // flushSize is how much is written before the system is told to begin storing
@@ -171,7 +173,8 @@ func (w *Writer) write(data []byte) error {
 	}()
 	_, err := w.file.Write(data)
 	if w.size += int64(len(data)); w.size-w.flushed >= flushSize {
-		startWriteback(w.file.File, w.flushed, w.size-w.flushed)
+		begin, n := w.flushed, w.size-w.flushed
+		w.flushes.Go(func() { startWriteback(w.file.File, begin, n) })
 		w.flushed = w.size
 	}
 	<-hashed
@@ -183,8 +186,10 @@ func (w *Writer) fail(tensor string, err error) error {
 	return &Error{Path: w.path, Tensor: tensor, Err: err}
 }
 
-// Commit syncs the file to disk and gives it its name, replacing what had it.
-// It fails with ErrIncomplete, listing the tensors, if data is missing.
+// Commit syncs the file to disk, reads it back meanwhile, and gives it its name,
+// replacing what had it. It fails with ErrIncomplete, listing the tensors, if
+// data is missing, and with ErrReadBack if size or CRC-32C are not those of what
+// was written.
 func (w *Writer) Commit() error {
 	f := &faults{path: w.path}
 	for _, t := range w.tensors[w.next:] {
@@ -193,20 +198,20 @@ func (w *Writer) Commit() error {
 	if err := f.err(); err != nil {
 		return err
 	}
+	var readError error
+	w.flushes.Go(func() { readError = w.readBack() })
+	err := w.file.Sync()
+	w.flushes.Wait()
+	if err := errors.Join(err, readError); err != nil {
+		w.Abort()
+		return w.fail("", err)
+	}
 	return w.file.Commit()
 }
 
-// Abort removes the unfinished file; after Commit it does nothing.
-func (w *Writer) Abort() error { return w.file.Abort() }
-
-// SHA256 returns the hash of what was written so far, which after Commit is
-// what a reader of the file must find.
-func (w *Writer) SHA256() [sha256.Size]byte { return [sha256.Size]byte(w.hash.Sum(nil)) }
-
-// Verify reads the file back after Commit and compares it with what was
-// written, by size and CRC-32C. It fails with ErrReadBack.
-func (w *Writer) Verify(ctx context.Context) error {
-	file, err := os.Open(w.path)
+// readBack compares the file with what was written.
+func (w *Writer) readBack() error {
+	file, err := os.Open(w.file.Name())
 	if err != nil {
 		return err
 	}
@@ -215,22 +220,29 @@ func (w *Writer) Verify(ctx context.Context) error {
 	var size int64
 	buffer := make([]byte, 1<<20)
 	for err == nil {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		var n int
 		n, err = file.Read(buffer)
 		check = crc32.Update(check, castagnoli, buffer[:n])
 		size += int64(n)
 	}
-	switch {
-	case err != io.EOF:
-		return err
-	case size != w.size || check != w.check:
-		return w.fail("", fmt.Errorf("%w: %d bytes with CRC-32C %08x, want %d with %08x", ErrReadBack, size, check, w.size, w.check))
+	if err == io.EOF && (size != w.size || check != w.check) {
+		return fmt.Errorf("%w: %d bytes with CRC-32C %08x, want %d with %08x", ErrReadBack, size, check, w.size, w.check)
 	}
-	return nil
+	if err == io.EOF {
+		return nil
+	}
+	return err
 }
+
+// Abort removes the unfinished file; after Commit it does nothing.
+func (w *Writer) Abort() error {
+	w.flushes.Wait()
+	return w.file.Abort()
+}
+
+// SHA256 returns the hash of what was written so far, which after Commit is
+// what a reader of the file must find.
+func (w *Writer) SHA256() [sha256.Size]byte { return [sha256.Size]byte(w.hash.Sum(nil)) }
 
 // Size returns the bytes written so far, header included.
 func (w *Writer) Size() int64 { return w.size }

@@ -50,6 +50,33 @@ func TestWriteEqualsReference(t *testing.T) {
 	requireOnly(t, filepath.Dir(path), "again.safetensors")
 }
 
+// A file that was changed behind the writer's back never gets its name.
+func TestCommitReadsBack(t *testing.T) {
+	for name, spoil := range map[string]func(file string) error{
+		"bit": func(file string) error {
+			f, err := os.OpenFile(file, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = f.WriteAt([]byte{1}, 80)
+			return err
+		},
+		"length": func(file string) error { return os.Truncate(file, 80) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "model.safetensors")
+			w, err := Create(path, []Info{{Name: "w", Dtype: F32, Shape: []int{8}}}, nil)
+			require.NoError(t, err)
+			require.NoError(t, w.Write("w", make([]byte, 32)))
+			require.NoError(t, spoil(w.file.Name()))
+			require.ErrorIs(t, w.Commit(), ErrReadBack)
+			require.NoError(t, w.Abort())
+			requireOnly(t, filepath.Dir(path))
+		})
+	}
+}
+
 // requireOnly checks the names in dir.
 func requireOnly(t *testing.T, dir string, want ...string) {
 	t.Helper()
