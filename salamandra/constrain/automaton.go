@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"sync"
+	"time"
 )
 
 // op is the kind of a node.
@@ -80,6 +81,7 @@ type key struct {
 type builder struct {
 	mu          sync.Mutex // of everything reached from here, while answers are decoded
 	limit       int
+	deadline    time.Time // of compiling; zero for none
 	known       map[key]*node
 	lastID      int64
 	fail, empty *node
@@ -101,6 +103,10 @@ func newBuilder(limit int) *builder {
 	b.anyChar = b.chars([]runeRange{{0, 0x10FFFF}})
 	return b
 }
+
+// late tells whether compiling has taken too long. What is made then is never
+// used.
+func (b *builder) late() bool { return !b.deadline.IsZero() && time.Now().After(b.deadline) }
 
 // node returns the node of k, and makes it from n if it is new.
 func (b *builder) node(k key, n node) *node {

@@ -2,14 +2,13 @@ package constrain
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
-	"math/big"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Options say how answers are written.
@@ -27,16 +26,31 @@ type Options struct {
 	// length of the shortest answer, minItems, and how many states of the
 	// automaton are kept; those forgotten are made anew when needed.
 	MaxStates int
+	// MaxBytes bounds the length of a schema; 0 for no limit.
+	MaxBytes int
+	// MaxCount bounds minItems, maxItems, minLength and maxLength; 0 for no limit.
+	MaxCount int
+	// Timeout bounds the time of Compile; 0 for no limit.
+	Timeout time.Duration
 }
 
 // DefaultOptions returns an indent of 2, no constants, and 50,000 states.
 func DefaultOptions() Options { return Options{Indent: 2, MaxStates: 50_000} }
 
+// UntrustedOptions returns DefaultOptions with limits for the schema of a
+// stranger: 64 KiB, counts of 10,000, and 100 ms. There is nothing to limit
+// about $ref: no schema is ever fetched or read from a file.
+func UntrustedOptions() Options {
+	o := DefaultOptions()
+	o.MaxBytes, o.MaxCount, o.Timeout = 64<<10, 10_000, 100*time.Millisecond
+	return o
+}
+
 // Grammar is a compiled schema: the set of the texts that may be answered.
 // Its methods, and matchers made from it, may be used from several goroutines.
 type Grammar struct {
 	b      *builder
-	schema *value
+	schema *reading
 	opts   Options
 	start  *node
 	needed [256]bool // bytes that an answer may hold
@@ -49,11 +63,23 @@ func Compile(schema []byte, opts Options) (*Grammar, error) {
 	if opts.Indent < 0 || opts.Indent > 16 || opts.MaxStates < 1 {
 		return nil, fmt.Errorf("constrain: indent %d, want 0 to 16, and max states %d, want 1 or more", opts.Indent, opts.MaxStates)
 	}
+	if opts.MaxBytes > 0 && len(schema) > opts.MaxBytes {
+		return nil, &CompileError{[]*Fault{{Cause: ErrTooLarge, Detail: fmt.Sprintf("a schema of %d bytes, more than %d", len(schema), opts.MaxBytes)}}}
+	}
 	root, err := parseValue(schema)
 	if err != nil {
 		return nil, &CompileError{[]*Fault{{Cause: ErrMalformed, Detail: err.Error()}}}
 	}
-	return compile(newBuilder(opts.MaxStates), root, opts)
+	b := newBuilder(opts.MaxStates)
+	if opts.Timeout > 0 {
+		b.deadline = time.Now().Add(opts.Timeout)
+	}
+	g, err := compile(b, newReading(root), opts)
+	if b.late() {
+		return nil, &CompileError{[]*Fault{{Cause: ErrTooLarge, Detail: fmt.Sprintf("compiling takes longer than %v", opts.Timeout)}}}
+	}
+	b.deadline = time.Time{}
+	return g, err
 }
 
 // With returns the grammar of the same schema with other constants, in the place
@@ -67,13 +93,13 @@ func (g *Grammar) With(constants map[string]json.RawMessage) (*Grammar, error) {
 	return compile(g.b, g.schema, opts)
 }
 
-func compile(b *builder, root *value, opts Options) (*Grammar, error) {
+func compile(b *builder, schema *reading, opts Options) (*Grammar, error) {
+	root := schema.root
 	c := &compiler{
-		b: b, root: root, layout: layout{opts.Indent}, maxStates: opts.MaxStates,
-		constants: map[string]*value{}, used: map[string]bool{},
-		pointers: map[*value]string{}, active: map[*value]bool{}, memo: map[memoKey]*node{},
+		b: b, reading: schema, layout: layout{opts.Indent}, maxStates: opts.MaxStates, maxCount: opts.MaxCount,
+		constants: map[string]*value{}, used: map[string]bool{}, accepted: map[string]bool{},
+		active: map[*value]bool{}, memo: map[memoKey]*node{},
 	}
-	c.locate(root, "")
 	for _, path := range slices.Sorted(maps.Keys(opts.Constants)) {
 		v, err := parseValue(opts.Constants[path])
 		if err != nil {
@@ -84,9 +110,15 @@ func compile(b *builder, root *value, opts Options) (*Grammar, error) {
 	}
 	start := c.schema(root, 0, "")
 	for _, path := range slices.Sorted(maps.Keys(c.constants)) {
-		if !c.used[path] {
+		switch {
+		case !c.used[path]:
 			c.faults = append(c.faults, &Fault{path, ErrConstant, "the schema has no property with this path"})
+		case !c.accepted[path]:
+			c.faults = append(c.faults, &Fault{path, ErrConstant, "the schema of the property does not allow this value"})
 		}
+	}
+	if len(c.faults) == 0 && start.op == opFail {
+		c.fault(root, "", ErrConstant, "no value is valid with these constants together")
 	}
 	if len(c.faults) == 0 && start.min > opts.MaxStates {
 		c.fault(root, "", ErrTooLarge, "the shortest answer is longer than %d bytes", opts.MaxStates)
@@ -94,7 +126,7 @@ func compile(b *builder, root *value, opts Options) (*Grammar, error) {
 	if len(c.faults) > 0 {
 		return nil, &CompileError{c.faults}
 	}
-	g := &Grammar{b: b, schema: root, opts: opts, start: start}
+	g := &Grammar{b: b, schema: schema, opts: opts, start: start}
 	alphabet(start, map[*node]bool{}, &g.needed)
 	return g, nil
 }
@@ -102,15 +134,31 @@ func compile(b *builder, root *value, opts Options) (*Grammar, error) {
 // compiler turns schemas into nodes.
 type compiler struct {
 	b         *builder
-	root      *value
 	layout    layout
 	maxStates int
+	maxCount  int
 	constants map[string]*value
 	used      map[string]bool // constants with a place
-	pointers  map[*value]string
 	active    map[*value]bool // schemas around the present one
+	accepted  map[string]bool // constants that their place allows
+	refused   bool            // a constant is not allowed somewhere
 	memo      map[memoKey]*node
 	faults    []*Fault
+	*reading
+}
+
+// reading is what is known of a schema whatever the constants are.
+type reading struct {
+	root       *value
+	pointers   map[*value]string
+	expansions map[*value]*expansion
+	synthetic  map[*value]bool // made by an expansion
+}
+
+func newReading(root *value) *reading {
+	r := &reading{root: root, pointers: map[*value]string{}, expansions: map[*value]*expansion{}, synthetic: map[*value]bool{}}
+	r.locate(root, "")
+	return r
 }
 
 type memoKey struct {
@@ -120,7 +168,7 @@ type memoKey struct {
 }
 
 // locate notes the JSON pointer of every value.
-func (c *compiler) locate(v *value, pointer string) {
+func (c *reading) locate(v *value, pointer string) {
 	c.pointers[v] = pointer
 	for _, m := range v.members {
 		c.locate(m.value, pointer+"/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(m.name))
@@ -155,6 +203,9 @@ func (c *compiler) schema(v *value, depth int, path string) *node {
 		c.fault(v, "", ErrMalformed, "a schema is an object or a boolean, not %s", v.kind)
 		return c.b.empty
 	}
+	if c.b.late() {
+		return c.b.empty
+	}
 	k := memoKey{v, depth, ""}
 	for p := range c.constants {
 		if path == "" || strings.HasPrefix(p, path+".") || strings.HasPrefix(p, path+"[") {
@@ -167,7 +218,7 @@ func (c *compiler) schema(v *value, depth int, path string) *node {
 	c.active[v] = true
 	before := len(c.faults)
 	n := c.keywords(v, depth, path)
-	if n.op == opFail && len(c.faults) == before {
+	if n.op == opFail && len(c.faults) == before && !c.synthetic[v] && !c.refused {
 		c.fault(v, "", ErrUnsatisfiable, "its keywords contradict each other")
 	}
 	if len(c.faults) > before {
@@ -192,14 +243,14 @@ var typesOf = map[string]string{
 	"properties": "object", "required": "object", "additionalProperties": "object",
 }
 
-// keywords returns the values of a schema that is an object.
-func (c *compiler) keywords(v *value, depth int, path string) *node {
-	before := len(c.faults)
-	var applicators, assertions []string
+// sort lists the applicators and assertions of v, in the order of the text, and
+// notes a fault for each keyword that is neither and does assert something.
+func (c *compiler) sort(v *value) (applicators, assertions []string) {
 	for _, m := range v.members {
 		switch m.name {
-		case "$ref", "anyOf", "oneOf", "allOf":
+		case "$ref", "anyOf", "oneOf", "allOf", "if":
 			applicators = append(applicators, m.name)
+		case "then", "else": // part of if, and nothing without it
 		case "type", "enum", "const":
 			assertions = append(assertions, m.name)
 		case "$id":
@@ -217,14 +268,45 @@ func (c *compiler) keywords(v *value, depth int, path string) *node {
 	if s := v.get("$schema"); s != nil && strings.TrimSuffix(s.text, "#") != "https://json-schema.org/draft/2020-12/schema" {
 		c.fault(v, "$schema", ErrUnsupported, "dialect %q, want draft 2020-12", s.text)
 	}
-	if len(applicators) > 0 {
-		name := applicators[0]
-		if others := append(applicators[1:], assertions...); len(others) > 0 {
-			c.fault(v, name, ErrUnsupported, "%s beside %s", name, strings.Join(others, ", "))
-		}
-		return c.applicator(v, name, depth, path)
+	return applicators, assertions
+}
+
+// keywords returns the values of a schema that is an object.
+func (c *compiler) keywords(v *value, depth int, path string) *node {
+	before := len(c.faults)
+	applicators, assertions := c.sort(v)
+	if len(applicators) == 0 {
+		return c.assertions(v, assertions, depth, path, len(c.faults) > before)
 	}
-	if len(assertions) == 0 && len(c.faults) > before {
+	if len(applicators) == 1 && len(assertions) == 0 && applicators[0] != "allOf" && applicators[0] != "if" {
+		return c.applicator(v, applicators[0], depth, path)
+	}
+	e := c.expand(v)
+	if len(c.faults) > before {
+		return c.b.empty
+	}
+	for _, target := range e.targets {
+		if c.active[target] {
+			c.fault(v, "", ErrUnsupported, "recursive $ref")
+			return c.b.empty
+		}
+	}
+	for _, target := range e.targets {
+		c.active[target] = true
+		defer delete(c.active, target)
+	}
+	var list []*node
+	for _, a := range e.alternatives {
+		_, assertions := c.sort(a)
+		list = append(list, c.assertions(a, assertions, depth, path, false))
+	}
+	return c.b.alt(list...)
+}
+
+// assertions returns the values of a schema without applicators. Faulty says
+// that one of its keywords was refused.
+func (c *compiler) assertions(v *value, assertions []string, depth int, path string, faulty bool) *node {
+	if len(assertions) == 0 && faulty {
 		return c.b.empty // that it has no type may be because of those
 	}
 	if list, ok := c.listed(v); ok {
@@ -233,7 +315,8 @@ func (c *compiler) keywords(v *value, depth int, path string) *node {
 	return c.typed(v, c.types(v, assertions), depth, path)
 }
 
-// applicator returns the values of the only asserting keyword of v.
+// applicator returns the values of $ref, anyOf or oneOf, where it is all that v
+// asserts.
 func (c *compiler) applicator(v *value, name string, depth int, path string) *node {
 	x := v.get(name)
 	if name == "$ref" {
@@ -252,19 +335,26 @@ func (c *compiler) applicator(v *value, name string, depth int, path string) *no
 		c.fault(v, name, ErrMalformed, "want an array with at least one schema")
 		return c.b.empty
 	}
-	if name == "allOf" && len(x.items) > 1 {
-		c.fault(v, name, ErrUnsupported, "allOf of more than one schema")
+	if name == "oneOf" {
+		c.checkDisjoint(v, x.items)
 	}
 	var list []*node
-	for i, s := range x.items {
+	for _, s := range x.items {
 		list = append(list, c.schema(s, depth, path))
-		for j, t := range x.items[:i] {
-			if name == "oneOf" && !c.disjoint(s, t, 0) {
-				c.fault(v, name, ErrUnsupported, "oneOf whose schemas %d and %d may both be valid: they differ neither in type, const or enum, nor in those of a required property", j, i)
+	}
+	return c.b.alt(list...)
+}
+
+// checkDisjoint notes a fault for each two schemas of the oneOf of v that may
+// both be valid.
+func (c *compiler) checkDisjoint(v *value, list []*value) {
+	for i, s := range list {
+		for j, t := range list[:i] {
+			if !c.disjoint(s, t, 0) {
+				c.fault(v, "oneOf", ErrUnsupported, "oneOf whose schemas %d and %d may both be valid: they differ neither in type, const or enum, nor in those of a required property", j, i)
 			}
 		}
 	}
-	return c.b.alt(list...)
 }
 
 // resolve finds the schema that a $ref names by a JSON pointer.
@@ -350,211 +440,4 @@ func (c *compiler) types(v *value, assertions []string) []string {
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
-}
-
-// typed returns the values of the types that the keywords of v allow.
-func (c *compiler) typed(v *value, types []string, depth int, path string) *node {
-	var list []*node
-	for _, t := range types {
-		switch t {
-		case "null":
-			list = append(list, c.b.literal("null"))
-		case "boolean":
-			list = append(list, c.b.literal("false"), c.b.literal("true"))
-		case "integer", "number":
-			list = append(list, c.number(v, t == "integer"))
-		case "string":
-			list = append(list, c.string(v))
-		case "array":
-			list = append(list, c.array(v, depth, path))
-		case "object":
-			list = append(list, c.object(v, depth, path))
-		}
-	}
-	return c.b.alt(list...)
-}
-
-// bound reads a keyword that is a count.
-func (c *compiler) bound(v *value, keyword string, without int) int {
-	x := v.get(keyword)
-	if x == nil {
-		return without
-	}
-	n, ok := x.number()
-	if !ok || !n.IsInt() || n.Sign() < 0 {
-		c.fault(v, keyword, ErrMalformed, "%s: want an integer of 0 or more", keyword)
-		return without
-	}
-	if n.Cmp(big.NewRat(unbounded-2, 1)) > 0 {
-		n.SetInt64(unbounded - 2)
-	}
-	if m := int(n.Num().Int64()); strings.HasPrefix(keyword, "max") || m <= c.maxStates {
-		return m
-	}
-	c.fault(v, keyword, ErrTooLarge, "%s above %d", keyword, c.maxStates)
-	return without
-}
-
-// number returns the numbers that v allows.
-func (c *compiler) number(v *value, integer bool) *node {
-	var lo, hi limit
-	for _, k := range []struct {
-		keyword string
-		limit   *limit
-		open    bool
-		sign    int
-	}{{"minimum", &lo, false, 1}, {"exclusiveMinimum", &lo, true, 1}, {"maximum", &hi, false, -1}, {"exclusiveMaximum", &hi, true, -1}} {
-		x := v.get(k.keyword)
-		if x == nil {
-			continue
-		}
-		n, ok := x.number()
-		if !ok {
-			c.fault(v, k.keyword, ErrUnsupported, "%s: want a number of at most 100 digits and with an exponent of at most 100", k.keyword)
-			continue
-		}
-		// The stricter limit holds, of equal ones the open one, which comes second.
-		if k.limit.v == nil || n.Cmp(k.limit.v)*k.sign > 0 || k.open && n.Cmp(k.limit.v) == 0 {
-			*k.limit = limit{n, k.open}
-		}
-	}
-	if !integer {
-		n, err := c.b.numbers(lo, hi)
-		if err != nil {
-			c.fault(v, "", ErrUnsupported, "minimum or maximum with more than %d digits after the point", fractionDigits)
-			return c.b.empty
-		}
-		return n
-	}
-	return c.b.integers(wholeAbove(lo), wholeBelow(hi))
-}
-
-// wholeAbove returns the least integer that l, a lower limit, allows.
-func wholeAbove(l limit) *big.Int {
-	if l.v == nil {
-		return nil
-	}
-	n := wholeBelow(limit{new(big.Rat).Neg(l.v), l.open})
-	return n.Neg(n)
-}
-
-// wholeBelow returns the greatest integer that l, an upper limit, allows.
-func wholeBelow(l limit) *big.Int {
-	if l.v == nil {
-		return nil
-	}
-	n := new(big.Int).Div(l.v.Num(), l.v.Denom()) // rounds down
-	if l.open && l.v.IsInt() {
-		n.Sub(n, big.NewInt(1))
-	}
-	return n
-}
-
-// string returns the strings that v allows.
-func (c *compiler) string(v *value) *node {
-	k := stringKey{lo: c.bound(v, "minLength", 0), hi: c.bound(v, "maxLength", unbounded)}
-	keyword := "pattern"
-	if x := v.get("pattern"); x != nil {
-		if x.kind != "string" {
-			c.fault(v, "pattern", ErrMalformed, "want a string")
-		}
-		k.pattern = x.text
-	}
-	if x := v.get("format"); x != nil {
-		keyword = "format"
-		switch {
-		case x.text != "date":
-			c.fault(v, "format", ErrUnsupported, "format %q, want date", x.text)
-		case k.pattern != "":
-			c.fault(v, "format", ErrUnsupported, "format beside pattern")
-		}
-		k.pattern = datePattern
-	}
-	s, err := c.b.stringRuleOf(k)
-	if err != nil {
-		cause := ErrUnsupported
-		if errors.Is(err, ErrTooLarge) {
-			cause = ErrTooLarge
-		}
-		c.fault(v, keyword, cause, "%s: %v", keyword, err)
-		return c.b.empty
-	}
-	return c.b.pair(c.b.literal(`"`), s.node(c.b))
-}
-
-// datePattern is RFC 3339's full-date, the 29th of February in leap years only.
-const datePattern = `^([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))` +
-	`|([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29)$`
-
-// array returns the arrays that v allows.
-func (c *compiler) array(v *value, depth int, path string) *node {
-	var prefix []*node
-	if x := v.get("prefixItems"); x != nil {
-		if x.kind != "array" || len(x.items) == 0 {
-			c.fault(v, "prefixItems", ErrMalformed, "want an array with at least one schema")
-		}
-		for _, s := range x.items {
-			prefix = append(prefix, c.schema(s, depth+1, path+"[]"))
-		}
-	}
-	lo, hi := c.bound(v, "minItems", 0), c.bound(v, "maxItems", unbounded)
-	item := c.b.fail
-	if x := v.get("items"); x != nil {
-		item = c.schema(x, depth+1, path+"[]")
-	} else if prefix == nil && hi > 0 {
-		c.fault(v, "", ErrUnsupported, "no items: an array of any values is allowed")
-	}
-	a := newArrayRule(prefix, item, lo, hi, c.layout, depth)
-	return c.b.pair(c.b.literal("["), c.b.ruled(itemsFrom{a, 0}))
-}
-
-// object returns the objects that v allows.
-func (c *compiler) object(v *value, depth int, path string) *node {
-	properties, closed := v.get("properties"), v.get("additionalProperties")
-	if closed != nil && closed.kind != "boolean" {
-		c.fault(v, "additionalProperties", ErrUnsupported, "additionalProperties with a schema")
-	}
-	if properties == nil {
-		properties = &value{kind: "object"}
-		if closed == nil || closed.text != "false" {
-			c.fault(v, "", ErrUnsupported, "no properties: an object with any members is allowed")
-		}
-	}
-	if properties.kind != "object" {
-		c.fault(v, "properties", ErrMalformed, "want an object")
-	}
-	required := map[string]bool{}
-	if x := v.get("required"); x != nil {
-		for i, name := range x.items {
-			if properties.get(name.text) == nil {
-				c.fault(v, "required/"+strconv.Itoa(i), ErrUnsupported, "required property %q, which properties does not list", name.text)
-			}
-			required[name.text] = true
-		}
-	}
-	var members []objectMember
-	for _, m := range properties.members {
-		at := m.name
-		if path != "" {
-			at = path + "." + m.name
-		}
-		n := c.schema(m.value, depth+1, at)
-		if x := c.constants[at]; x != nil {
-			n = c.constant(at, x, n, depth+1)
-			required[m.name] = true
-		}
-		members = append(members, objectMember{string(appendString(nil, m.name)) + ": ", n, required[m.name]})
-	}
-	o := newObjectRule(members, c.layout, depth)
-	return c.b.pair(c.b.literal("{"), c.b.ruled(membersFrom{o, 0, 0}))
-}
-
-// constant returns the text of a constant, which must be among the values of n.
-func (c *compiler) constant(path string, x *value, n *node, depth int) *node {
-	c.used[path] = true
-	text := c.layout.append(nil, x, depth)
-	if end := c.b.run(n, text); end == nil || end.min != 0 {
-		c.faults = append(c.faults, &Fault{path, ErrConstant, "the schema of the property does not allow this value"})
-	}
-	return c.b.literal(string(text))
 }

@@ -35,8 +35,13 @@
 //     without a limit may have an exponent, of two digits.
 //   - anyOf; oneOf where it is certain that no two schemas hold for one value:
 //     they differ in type, in const or enum, or in these of a property that both
-//     require; allOf of one schema; $ref to a place in the same schema, not
-//     recursive. These four stand alone: a keyword beside them is refused.
+//     require; allOf; $ref to a place in the same schema, not recursive. They may
+//     stand beside each other and beside the keywords above: what must hold
+//     together is joined keyword by keyword, and anyOf multiplies it into at most
+//     64 alternatives. Two different patterns are not joined.
+//   - if, then, else, where if asks whether properties are required or have
+//     certain values (const, enum), and the schema lists the values that these
+//     properties can have.
 //
 // Keywords that assert nothing (title, default and the like, and names that
 // begin with "x-") are ignored. Every other keyword, value of format, and
@@ -49,6 +54,10 @@
 // The masks inside strings, which walk the whole vocabulary, are shared by all
 // strings without a pattern, in all grammars made by [Grammar.With]; the other
 // states see few tokens.
+//
+// Schemas of strangers are compiled with [UntrustedOptions], which bound size,
+// counts, states and time. No reference leads out of the schema, so that nothing
+// is read or fetched.
 //
 // The package chooses no tokens and knows no model. It is not for schemas of
 // unbounded depth, nor for layouts other than one per grammar.

@@ -55,6 +55,22 @@ func TestMatch(t *testing.T) {
 		{name: "oneOf", schema: `{"oneOf":[{"type":"object","required":["t"],"properties":{"t":{"const":"x"}}},{"type":"object","required":["t"],"properties":{"t":{"enum":["y","z"]}}},{"type":"null"}]}`,
 			yes: []string{`{"t": "x"}`, `{"t": "z"}`, `null`}, no: []string{`{"t": "w"}`, `{}`}, reason: "told apart by a required property"},
 		{name: "implied type", schema: `{"minLength":1}`, yes: []string{`"a"`}, no: []string{`""`, `1`}, reason: "a keyword's type is written where none is given"},
+		{name: "beside ref", schema: `{"$defs":{"a":{"type":"string","maxLength":3}},"$ref":"#/$defs/a","minLength":2}`,
+			yes: []string{`"ab"`, `"abc"`}, no: []string{`"a"`, `"abcd"`}, reason: "both hold"},
+		{name: "allOf", schema: `{"allOf":[{"type":"object","required":["a"],"properties":{"a":{"type":["integer","null"],"minimum":2}}},{"properties":{"a":{"type":"number","maximum":4},"b":{"enum":[1,2,3]}}},{"required":["b"],"properties":{"b":{"enum":[3,2]}}}]}`,
+			yes: []string{`{"a": 2, "b": 2}`, `{"a": 4, "b": 3}`}, no: []string{`{"a": null, "b": 2}`, `{"a": 5, "b": 2}`, `{"a": 2, "b": 1}`, `{"a": 2}`}, reason: "all hold, of properties too"},
+		{name: "allOf and closed", schema: `{"allOf":[{"type":"object","properties":{"a":{"type":"null"}},"additionalProperties":false},{"properties":{"b":{"type":"null"}}}]}`,
+			yes: []string{`{}`, `{"a": null}`}, no: []string{`{"b": null}`}, reason: "additionalProperties knows the properties beside it alone"},
+		{name: "allOf of arrays", schema: `{"type":"array","items":{"type":"integer"},"allOf":[{"prefixItems":[{"minimum":5}]},{"maxItems":2}]}`,
+			yes: []string{`[]`, `[5]`, `[7, 1]`}, no: []string{`[4]`, `[5, 1, 1]`}, reason: "item by item"},
+		{name: "anyOf beside", schema: `{"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"}},"anyOf":[{"required":["a"]},{"required":["b"]}]}`,
+			yes: []string{`{"a": null}`, `{"b": null}`, `{"a": null, "b": null}`}, no: []string{`{}`}, reason: "one of two is required"},
+		{name: "if", schema: `{"type":"object","required":["m","k"],"properties":{"m":{"enum":["x","y","z"]},"k":{"type":["integer","null"]}},"if":{"properties":{"m":{"enum":["x","z"]}}},"then":{"properties":{"k":{"type":"integer"}}},"else":{"properties":{"k":{"type":"null"}}}}`,
+			yes: []string{`{"m": "x", "k": 1}`, `{"m": "y", "k": null}`}, no: []string{`{"m": "x", "k": null}`, `{"m": "y", "k": 1}`}, reason: "one property decides about another"},
+		{name: "if, optional", schema: `{"type":"object","properties":{"m":{"type":"boolean"},"k":{"enum":[1,2]}},"if":{"properties":{"m":{"const":true}},"required":["m"]},"then":{"required":["k"]},"else":{"properties":{"k":{"const":2}}}}`,
+			yes: []string{`{"m": true, "k": 1}`, `{"m": false}`, `{}`, `{"k": 2}`, `{"m": false, "k": 2}`}, no: []string{`{"m": true}`, `{"k": 1}`, `{"m": false, "k": 1}`}, reason: "without m the condition fails"},
+		{name: "if in turn", schema: `{"allOf":[{"if":{"properties":{"a":{"const":1}}},"then":{"properties":{"b":{"const":1}}}},{"if":{"properties":{"b":{"const":2}}},"then":{"properties":{"c":{"const":2}}}},{"type":"object","required":["a","b","c"],"properties":{"a":{"enum":[1,2]},"b":{"enum":[1,2]},"c":{"enum":[1,2]}}}]}`,
+			yes: []string{`{"a": 1, "b": 1, "c": 1}`, `{"a": 2, "b": 2, "c": 2}`}, no: []string{`{"a": 1, "b": 2, "c": 2}`, `{"a": 2, "b": 2, "c": 1}`}, reason: "what is listed after the condition counts"},
 		{name: "never", schema: `{"type":"object","properties":{"a":false,"b":{"type":"null"}}}`, yes: []string{`{}`, `{"b": null}`}, no: []string{`{"a": null}`}, reason: "false allows nothing"},
 	}
 	for _, row := range rows {
@@ -95,7 +111,12 @@ func TestRefused(t *testing.T) {
 		{name: "recursive", schema: `{"type":"array","items":{"$ref":"#"}}`, cause: ErrUnsupported, places: []string{"/items/$ref"}, reason: "not regular"},
 		{name: "remote", schema: `{"$ref":"http://a/b"}`, cause: ErrUnsupported, places: []string{"/$ref"}, reason: "nothing is fetched"},
 		{name: "dangling", schema: `{"$ref":"#/$defs/a"}`, cause: ErrUnsupported, places: []string{"/$ref"}, reason: "nothing there"},
-		{name: "beside ref", schema: `{"$defs":{"a":{"type":"null"}},"$ref":"#/$defs/a","maxLength":3}`, cause: ErrUnsupported, places: []string{"/$ref"}, reason: "both would have to hold"},
+		{name: "two patterns", schema: `{"allOf":[{"type":"string","pattern":"a"},{"pattern":"b"}]}`, cause: ErrUnsupported, places: []string{"/allOf/1/pattern"}, reason: "their intersection is not formed"},
+		{name: "if of a pattern", schema: `{"type":"object","properties":{"a":{"type":"string"}},"if":{"properties":{"a":{"pattern":"x"}}},"then":{"required":["a"]}}`, cause: ErrUnsupported, places: []string{"/if"}, reason: "what is left without x is not regular here"},
+		{name: "recursive beside", schema: `{"type":"object","properties":{"a":{"$ref":"#","maxItems":2}}}`, cause: ErrUnsupported, places: []string{"/properties/a"}, reason: "not regular"},
+		{name: "loop", schema: `{"$ref":"#","maxLength":2}`, cause: ErrUnsupported, places: []string{"/$ref"}, reason: "leads nowhere"},
+		{name: "too many", schema: `{"allOf":[` + strings.Repeat(`{"anyOf":[{"minLength":1},{"minLength":2},{"maxLength":9}]},`, 4) + `{"type":"string"}]}`, cause: ErrTooLarge, places: []string{"/allOf/3/anyOf"}, reason: "81 alternatives"},
+		{name: "all contradict", schema: `{"allOf":[{"type":"string"},{"type":"null"}]}`, cause: ErrUnsatisfiable, places: []string{""}, reason: "no value has two types"},
 		{name: "overlap", schema: `{"oneOf":[{"type":"integer"},{"type":"number"}]}`, cause: ErrUnsupported, places: []string{"/oneOf"}, reason: "1 is both"},
 		{name: "overlapping objects", schema: `{"oneOf":[{"type":"object","properties":{"a":{"const":1}}},{"type":"object","properties":{"a":{"const":2}}}]}`, cause: ErrUnsupported, places: []string{"/oneOf"}, reason: "{} is both"},
 		{name: "look-ahead", schema: `{"type":"string","pattern":"a(?=b)"}`, cause: ErrUnsupported, places: []string{"/pattern"}, reason: "not regular in RE2"},
@@ -146,7 +167,7 @@ func FuzzPattern(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, pattern, s string) {
 		re, err := regexp.Compile(pattern)
-		d, fault := compilePattern(pattern, 300)
+		d, fault := compilePattern(pattern, 300, nil)
 		if err != nil {
 			require.ErrorIs(t, fault, ErrUnsupported)
 			return

@@ -3,9 +3,9 @@ package constrain
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -63,24 +63,33 @@ func TestCompileIsFast(t *testing.T) {
 	require.Less(t, time.Since(start), 100*time.Millisecond)
 }
 
-// The annotated variant ties one field to another by if and then, which is
-// refused by name; the rest of it compiles.
+// The older variant ties one field to another by if and then.
 func TestImpulseVariant(t *testing.T) {
-	schema := readTestdata(t, "impulse_v1.json")
-	_, err := Compile(schema, DefaultOptions())
-	var all *CompileError
-	require.ErrorAs(t, err, &all)
-	var places []string
-	for _, f := range all.Faults {
-		places = append(places, f.Pointer)
-		require.ErrorIs(t, f, ErrUnsupported)
+	schema := string(readTestdata(t, "impulse_v1.json"))
+	g := mustCompile(t, schema, Options{MaxStates: 50_000})
+	s := oracle(t, schema)
+	const answer = `{"doc_type": "projects", "filters": {"programme": null, "funding_level": null, "year": 2020, "location": null, "location_level": null}, "organisations": [], "semantic_query": null, "metric": "%s", "metric_params": {"k": %s, "field": null, "group_by": null}, "query_rewrite": "x", "meta": {"lang": "CA", "original_query": "y"}}`
+	for _, row := range []struct {
+		metric, k string
+		valid     bool
+	}{{"top_k", "5", true}, {"top_k", "null", false}, {"list", "null", true}, {"count", "5", false}} {
+		text := fmt.Appendf(nil, answer, row.metric, row.k)
+		require.Equal(t, row.valid, g.Match(text), "%s %s", row.metric, row.k)
+		if row.valid {
+			requireValid(t, s, schema, text)
+		}
 	}
-	require.Equal(t, []string{"/allOf", "/allOf/0/if", "/allOf/0/then", "/allOf/0/else"}, places)
-
-	before, _, found := strings.Cut(string(schema), `,
-  "allOf"`)
-	require.True(t, found)
-	mustCompile(t, before+"}", DefaultOptions())
+	for constant, valid := range map[string]bool{`"sum"`: true, `"top_k"`: true, `"mean"`: false} {
+		h, err := g.With(map[string]json.RawMessage{"metric": json.RawMessage(constant), "meta.original_query": json.RawMessage(`"q"`)})
+		if !valid {
+			require.ErrorIs(t, err, ErrConstant)
+			continue
+		}
+		require.NoError(t, err)
+		requireValid(t, s, schema, decode(t, h, wordyVocabulary(), 300, worst))
+	}
+	_, err := g.With(map[string]json.RawMessage{"metric": json.RawMessage(`"sum"`), "metric_params.k": json.RawMessage(`3`)})
+	require.ErrorIs(t, err, ErrConstant, "each is allowed, both together are not")
 }
 
 // Where a model writes a canonical answer with the tokenizer's tokens, it

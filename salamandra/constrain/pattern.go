@@ -37,7 +37,9 @@ type patternState struct {
 // compilePattern reads a pattern with the meaning of Go's regexp package. It
 // fails with ErrUnsupported if that package cannot read it, with ErrTooLarge if
 // it needs more than limit states.
-func compilePattern(pattern string, limit int) (*dfa, error) {
+//
+// Late, if not nil, ends it early.
+func compilePattern(pattern string, limit int, late func() bool) (*dfa, error) {
 	re, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrUnsupported, err)
@@ -52,6 +54,9 @@ func compilePattern(pattern string, limit int) (*dfa, error) {
 	for i := 0; i < len(p.todo); i++ {
 		if len(p.todo) > limit {
 			return nil, fmt.Errorf("%w: the pattern needs more than %d states", ErrTooLarge, limit)
+		}
+		if late != nil && late() {
+			return nil, fmt.Errorf("%w: no time is left", ErrTooLarge)
 		}
 		p.expand(p.todo[i])
 	}

@@ -42,7 +42,7 @@ type schemaWriter struct{ *rand.Rand }
 func (w schemaWriter) pick(list ...string) string { return list[w.IntN(len(list))] }
 
 func (w schemaWriter) schema(depth int) string {
-	kind := w.IntN(12)
+	kind := w.IntN(14)
 	if depth == 0 {
 		kind = w.IntN(7)
 	}
@@ -71,6 +71,12 @@ func (w schemaWriter) schema(depth int) string {
 		return fmt.Sprintf(`{"type":"array","items":%s,"minItems":%d,"maxItems":%d}`, w.schema(depth-1), lo, lo+w.IntN(4))
 	case 8:
 		return fmt.Sprintf(`{"type":"array","prefixItems":[%s,%s],"items":%s}`, w.schema(depth-1), w.schema(depth-1), w.pick("false", w.schema(depth-1)))
+	case 12:
+		return fmt.Sprintf(`{"allOf":[{"type":"object","properties":{"k":%s,"m":{"enum":[1,"x",null]}},"required":["m"]},{"properties":{"k2":%s},"required":["k2"]}],"properties":{"m":{"enum":[null,"x"]}}%s}`,
+			w.schema(depth-1), w.schema(depth-1), w.pick("", `,"anyOf":[{"required":["k"]},{"properties":{"m":{"const":null}}}]`))
+	case 13:
+		return fmt.Sprintf(`{"type":"object","properties":{"m":{"enum":["x","y",3]},"k":{"type":["integer","null","string"]}},"required":[%s],"if":{"properties":{"m":%s}%s},"then":{"properties":{"k":{"type":"string"}}%s},"else":{"properties":{"k":{"type":%s}}}}`,
+			w.pick("", `"m"`, `"k"`, `"m","k"`), w.pick(`{"const":"x"}`, `{"enum":[3,"y"]}`, `{"const":"w"}`), w.pick("", `,"required":["m"]`), w.pick("", `,"required":["k"]`), w.pick(`"null"`, `["integer","null"]`))
 	case 9:
 		return fmt.Sprintf(`{"anyOf":[%s,%s]}`, w.schema(depth-1), w.schema(depth-1))
 	}

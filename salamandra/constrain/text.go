@@ -114,7 +114,7 @@ func (b *builder) stringRuleOf(k stringKey) (*stringRule, error) {
 	}
 	s := &stringRule{stringKey: k, anyChar: b.anyChar}
 	if k.pattern != "" {
-		d, err := compilePattern(k.pattern, b.limit)
+		d, err := compilePattern(k.pattern, b.limit, b.late)
 		if err != nil {
 			return nil, err
 		}
@@ -127,7 +127,7 @@ func (b *builder) stringRuleOf(k stringKey) (*stringRule, error) {
 		}
 		s.dfa = d
 		s.link(b)
-		s.measure(rows)
+		s.measure(rows, b.late)
 	}
 	b.strings[k] = s
 	return s, nil
@@ -162,10 +162,13 @@ func (s *stringRule) link(b *builder) {
 	}
 }
 
-// measure fills best.
-func (s *stringRule) measure(rows int) {
+// measure fills best, unless it gets late.
+func (s *stringRule) measure(rows int, late func() bool) {
 	s.best = make([][]int, rows+1)
 	for k := rows; k >= 0; k-- {
+		if late() {
+			break
+		}
 		row := make([]int, len(s.dfa.next))
 		for q := range row {
 			row[q] = never

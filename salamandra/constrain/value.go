@@ -33,6 +33,17 @@ func (v *value) get(name string) *value {
 	return nil
 }
 
+// set puts a member in the place of one of the same name, or at the end.
+func (v *value) set(name string, x *value) {
+	for i, m := range v.members {
+		if m.name == name {
+			v.members[i].value = x
+			return
+		}
+	}
+	v.members = append(v.members, member{name, x})
+}
+
 // maxDepth is how deep a JSON text may be nested.
 const maxDepth = 200
 
