@@ -1,11 +1,7 @@
 package salamandra
 
 import (
-	"fmt"
-	"math"
-
 	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 )
 
@@ -48,9 +44,31 @@ type Transformer struct {
 	Weight func(name string) *Node
 	// Linear builds the linear layers of the blocks; Dense for the base model.
 	Linear LinearFunc
-	// Checkpoint recomputes each block in the backward pass instead of keeping
-	// its activations.
-	Checkpoint bool
+	// Keep says what the backward pass finds and what it computes again.
+	Keep Keep
+}
+
+// Keep says which activations are kept for the backward pass. Scores of
+// attention never are where [SharedPrefix] computes them.
+type Keep int
+
+const (
+	// KeepAll leaves the choice to the executor.
+	KeepAll Keep = iota
+	// KeepProducts keeps what costs a product with a weight or attention: the
+	// results of linear layers but the low-rank parts of adapters.
+	KeepProducts
+	// KeepBlocks keeps the input of each block and the result of attention:
+	// gradient checkpointing.
+	KeepBlocks
+)
+
+// at marks x as kept if at least this much is.
+func (k Keep) at(most Keep, x *Node) *Node {
+	if k == KeepAll || k > most {
+		return x
+	}
+	return x.Checkpoint()
 }
 
 // Embed looks up ids [N], any integer dtype, and returns [N, C].
@@ -61,11 +79,19 @@ func (t Transformer) Embed(ids *Node) *Node {
 // Blocks runs all blocks on x [N, C]. Positions [N] count from 0 within each
 // sequence.
 func (t Transformer) Blocks(x, positions *Node, attention Attention) *Node {
-	rotary := t.Rotary(positions)
-	for i := range t.Config.NumHiddenLayers {
+	return t.BlocksAt(x, positions, attention, 0, nil)
+}
+
+// BlocksAt is Blocks for the places at [T] alone, counted from token from on:
+// the result is [T, C]. The last block computes no queries before from and
+// nothing but attention elsewhere. Nil at is for all places.
+func (t Transformer) BlocksAt(x, positions *Node, attention Attention, from int, at *Node) *Node {
+	rotary, last := t.Rotary(positions), t.Config.NumHiddenLayers-1
+	for i := range last {
 		x = t.Block(i, x, rotary, attention)
 	}
-	if t.Checkpoint {
+	x = t.block(last, x, rotary, attention, from, at)
+	if t.Keep != KeepAll {
 		x = x.StopCheckpoint()
 	}
 	return x
@@ -73,24 +99,39 @@ func (t Transformer) Blocks(x, positions *Node, attention Attention) *Node {
 
 // Block runs block i on x [N, C].
 func (t Transformer) Block(i int, x *Node, rotary Rotary, attention Attention) *Node {
-	if t.Checkpoint {
-		x = x.Checkpoint()
-	}
+	return t.block(i, x, rotary, attention, 0, nil)
+}
+
+func (t Transformer) block(i int, x *Node, rotary Rotary, attention Attention, from int, at *Node) *Node {
 	linear := func(module string, x *Node) *Node {
 		name := LayerName(i, module)
 		return t.Linear(name, x, t.Weight(name+".weight"))
 	}
-
+	x = t.Keep.at(KeepBlocks, x)
 	h := t.Norm(LayerName(i, "input_layernorm"), x)
-	q := rotary.apply(t.heads(linear(QProj, h))) // [N, H, D]
-	k := rotary.apply(t.heads(linear(KProj, h))) // [N, K, D]
-	v := t.heads(linear(VProj, h))               // [N, K, D]
-	x = Add(x, linear(OProj, attention.Attend(i, q, k, v)))
+	q := rotary.from(from).apply(t.heads(linear(QProj, rowsFrom(h, from)))) // [N, H, D]
+	k := rotary.apply(t.heads(linear(KProj, h)))                            // [N, K, D]
+	v := t.heads(linear(VProj, h))                                          // [N, K, D]
+	q, k, v = t.Keep.at(KeepProducts, q), t.Keep.at(KeepProducts, k), t.Keep.at(KeepProducts, v)
+	a := t.Keep.at(KeepBlocks, attention.Attend(i, q, k, v))
+	if at != nil {
+		places := ExpandAxes(at, -1)
+		x, a = Gather(rowsFrom(x, from), places), Gather(a, places)
+	}
+	x = t.Keep.at(KeepProducts, Add(x, linear(OProj, a)))
 
 	h = t.Norm(LayerName(i, "post_attention_layernorm"), x)
-	gate := linear(GateProj, h) // [N, F]
-	h = Mul(Mul(gate, Sigmoid(gate)), linear(UpProj, h))
-	return Add(x, linear(DownProj, h))
+	gate := t.Keep.at(KeepProducts, linear(GateProj, h)) // [N, F]
+	up := t.Keep.at(KeepProducts, linear(UpProj, h))
+	return Add(x, linear(DownProj, Mul(Mul(gate, Sigmoid(gate)), up)))
+}
+
+// rowsFrom leaves out the first rows of x.
+func rowsFrom(x *Node, from int) *Node {
+	if from == 0 {
+		return x
+	}
+	return SliceAxis(x, 0, AxisRange(from))
 }
 
 // heads splits [N, heads*D] into [N, heads, D].
@@ -143,6 +184,9 @@ func (t Transformer) Rotary(positions *Node) Rotary {
 	return Rotary{cos: Cos(angles), sin: Sin(angles)}
 }
 
+// from leaves out the first tokens.
+func (r Rotary) from(n int) Rotary { return Rotary{rowsFrom(r.cos, n), rowsFrom(r.sin, n)} }
+
 // apply turns the pairs (i, i+D/2) of x [N, heads, D] by the tokens' angles.
 func (r Rotary) apply(x *Node) *Node {
 	cos, sin := ConvertDType(r.cos, x.DType()), ConvertDType(r.sin, x.DType())
@@ -150,140 +194,4 @@ func (r Rotary) apply(x *Node) *Node {
 	a := Slice(x, AxisRange(), AxisRange(), AxisRange(0, half))
 	b := Slice(x, AxisRange(), AxisRange(), AxisRange(half))
 	return Concatenate([]*Node{Sub(Mul(a, cos), Mul(b, sin)), Add(Mul(b, cos), Mul(a, sin))}, -1)
-}
-
-// SharedPrefix is the attention of a batch whose rows all begin with the same
-// P tokens: tokens [0, P) are the prefix, then follow B rows of S tokens.
-// A row sees the whole prefix and its own earlier tokens. With P = 0 the rows
-// are plain sequences. Rows are padded on the right; what is computed at
-// padded places has no influence on the others.
-type SharedPrefix struct{ P, B, S int }
-
-// Tokens is the number N of tokens of the batch.
-func (a SharedPrefix) Tokens() int { return a.P + a.B*a.S }
-
-// Positions returns the position [N] of each token, int32.
-func (a SharedPrefix) Positions(g *Graph) *Node {
-	p := make([]int32, a.Tokens())
-	for i := range p {
-		p[i] = int32(i)
-		if i >= a.P {
-			p[i] = int32(a.P + (i-a.P)%a.S)
-		}
-	}
-	return Const(g, p)
-}
-
-// Attend implements [Attention].
-func (a SharedPrefix) Attend(_ int, q, k, v *Node) *Node {
-	if n := q.Shape().Dim(0); n != a.Tokens() {
-		panic(fmt.Errorf("salamandra: %d tokens, want %d + %d·%d", n, a.P, a.B, a.S))
-	}
-	n := a.Tokens()
-	rows := func(x *Node, from, to int) *Node { return SliceAxis(x, 0, AxisRange(from, to)) }
-	if a.P == 0 {
-		return attend(q, a.B, keyValues{splitRows(k, a.B), splitRows(v, a.B), causal(q.Graph(), a.S, a.S)})
-	}
-	kp, vp := splitRows(rows(k, 0, a.P), 1), splitRows(rows(v, 0, a.P), 1)
-	ks, vs := splitRows(rows(k, a.P, n), a.B), splitRows(rows(v, a.P, n), a.B)
-	prefix := attend(rows(q, 0, a.P), 1, keyValues{kp, vp, causal(q.Graph(), a.P, a.P)})
-	suffix := attend(rows(q, a.P, n), a.B, keyValues{kp, vp, nil}, keyValues{ks, vs, causal(q.Graph(), a.S, a.S)})
-	return Concatenate([]*Node{prefix, suffix}, 0)
-}
-
-// splitRows makes [B*S, heads, D] a batch of rows, heads first:
-// [heads, B, S, D].
-func splitRows(x *Node, b int) *Node {
-	n, heads, d := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2)
-	return TransposeAllAxes(Reshape(x, b, n/b, heads, d), 2, 0, 1, 3)
-}
-
-// keyValues is one stretch of keys and values the queries look at.
-type keyValues struct {
-	k, v *Node // [K, B, T, D], or [K, 1, T, D] shared by all rows
-	bias *Node // added to the scores, [S, T] or [B, 1, 1, T] in float32; nil for none
-}
-
-// attend is scaled dot-product attention of queries q [B*S, H, D] over one or
-// more stretches of keys, as one softmax over all of them; the result is
-// [B*S, H*D].
-func attend(q *Node, b int, stretches ...keyValues) *Node {
-	n, h, d := q.Shape().Dim(0), q.Shape().Dim(1), q.Shape().Dim(2)
-	kvHeads, dtype := stretches[0].k.Shape().Dim(0), q.DType()
-	g, s := h/kvHeads, n/b
-
-	// The G query heads of a key head stand beside each other, so that each
-	// product is one batch of plain matrix products.
-	q = MulScalar(q, 1/math.Sqrt(float64(d)))
-	q = TransposeAllAxes(Reshape(q, b, s, kvHeads, g, d), 2, 0, 3, 1, 4) // [K, B, G, S, D]
-	// product multiplies x, [K, B, G, S] vectors, with y [K, B or 1, T, D] along y's axis.
-	product := func(x, y *Node, axis int) *Node {
-		batch := kvHeads * y.Shape().Dim(1)
-		x = Reshape(x, batch, kvHeads*b*g*s/batch, x.Shape().Dim(-1))
-		y = Reshape(y, batch, y.Shape().Dim(2), y.Shape().Dim(3))
-		return DotGeneral(x, []int{2}, []int{0}, y, []int{axis - 1}, []int{0})
-	}
-
-	var scores []*Node // [K, B, G, S, T] each, float32
-	for _, kv := range stretches {
-		t := kv.k.Shape().Dim(2)
-		x := ConvertDType(Reshape(product(q, kv.k, 3), kvHeads, b, g, s, t), dtypes.Float32)
-		if kv.bias != nil {
-			x = Add(x, ExpandLeftToRank(kv.bias, 5))
-		}
-		scores = append(scores, x)
-	}
-	var out *Node
-	for i, w := range softmax(scores) {
-		y := Reshape(product(ConvertDType(w, dtype), stretches[i].v, 2), kvHeads, b, g, s, d)
-		if out == nil {
-			out = y
-		} else {
-			out = Add(out, y)
-		}
-	}
-	out = TransposeAllAxes(out, 1, 3, 0, 2, 4) // [B, S, K, G, D]
-	return Reshape(out, n, h*d)
-}
-
-// softmax normalises along the last axis of all parts together, without
-// joining them.
-func softmax(parts []*Node) []*Node {
-	if len(parts) == 1 {
-		return []*Node{Softmax(parts[0], -1)}
-	}
-	var top, sum *Node
-	for _, x := range parts {
-		if m := ReduceAndKeep(x, ReduceMax, -1); top == nil {
-			top = m
-		} else {
-			top = Max(top, m)
-		}
-	}
-	top = StopGradient(top)
-	weights := make([]*Node, len(parts))
-	for i, x := range parts {
-		weights[i] = Exp(Sub(x, top))
-		if s := ReduceAndKeep(weights[i], ReduceSum, -1); sum == nil {
-			sum = s
-		} else {
-			sum = Add(sum, s)
-		}
-	}
-	for i := range weights {
-		weights[i] = Div(weights[i], sum)
-	}
-	return weights
-}
-
-// masked is added to the score of a key that must not be seen. It is finite so
-// that no arithmetic on it gives NaN.
-const masked = -1e30
-
-// causal returns the bias [S, T] that hides later tokens: query s sees key t
-// if t <= s + T - S.
-func causal(g *Graph, s, t int) *Node {
-	shape := shapes.Make(dtypes.Int32, s, t)
-	later := GreaterThan(Iota(g, shape, 1), AddScalar(Iota(g, shape, 0), t-s))
-	return MulScalar(ConvertDType(later, dtypes.Float32), masked)
 }

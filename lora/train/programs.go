@@ -19,7 +19,10 @@ func (t *Trainer) gradientProgram(b dataset.Batch) (*salamandra.Program, error) 
 	return program(t.gradients, b, func(s batchShape) (*salamandra.Program, error) {
 		return t.model.NewProgram("gradients", nil, func(tr salamandra.Transformer, in []*Node) []*Node {
 			factors := bindTraining(&tr, t.layers, in[0], in[1])
-			tr.Checkpoint = t.config.GradientCheckpointing
+			tr.Keep = salamandra.KeepProducts
+			if t.config.GradientCheckpointing {
+				tr.Keep = salamandra.KeepBlocks
+			}
 			loss, gradients := lossSum(tr, s.SharedPrefix, in[2], in[3], in[4], in[5], t.config.HeadChunk, factors)
 			return []*Node{loss, flatten(gradients)}
 		})

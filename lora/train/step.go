@@ -29,19 +29,21 @@ import (
 // input at once, from the same logits, and the backward pass begins there.
 func lossSum(t salamandra.Transformer, layout salamandra.SharedPrefix, ids, targets, labels, weights *Node, chunk int, factors []*Node) (loss *Node, gradients []*Node) {
 	g := ids.Graph()
-	x := t.Blocks(t.Embed(ids), layout.Positions(g), layout)
-	x = Gather(x, ExpandAxes(AddScalar(targets, layout.P), -1)) // [T, C]
-	h := t.Norm("model.norm", x)
+	x := t.BlocksAt(t.Embed(ids), layout.Positions(g), layout, layout.P, targets)
+	h := t.Norm("model.norm", x) // [T, C]
 
+	n := targets.Shape().Dim(0)
+	loss = ScalarZero(g, dtypes.Float32)
 	var inputGradients []*Node
-	for from, n := 0, targets.Shape().Dim(0); from < n; from += chunk {
+	for from := 0; from < n; from += chunk {
 		part := AxisRange(from, min(from+chunk, n))
-		l, dh := headLoss(t, StopGradient(Slice(h, part)), Slice(labels, part), Slice(weights, part), factors != nil)
-		inputGradients = append(inputGradients, dh)
-		if loss == nil {
-			loss = l
-		} else {
-			loss = Add(loss, l)
+		// A chunk waits for the one before it, so that the logits of one exist
+		// at a time.
+		in := SchedulingBarrier(StopGradient(Slice(h, part)), append(inputGradients, loss)...)
+		l, dh := headLoss(t, in, Slice(labels, part), Slice(weights, part), factors != nil)
+		loss = Add(loss, l)
+		if factors != nil {
+			inputGradients = append(inputGradients, dh)
 		}
 	}
 	if factors == nil {
@@ -55,20 +57,20 @@ func lossSum(t salamandra.Transformer, layout salamandra.SharedPrefix, ids, targ
 // headLoss is the summed cross entropy of normed activations h [T', C] and, if
 // wanted, its gradient by h, float32: the two products with the head.
 func headLoss(t salamandra.Transformer, h, labels, weights *Node, wantGradient bool) (loss, dh *Node) {
+	g, n := h.Graph(), h.Shape().Dim(0)
 	logits := t.Head(h) // [T', V] float32
 	top := ReduceAndKeep(logits, ReduceMax, -1)
-	shifted := Sub(logits, top)
-	exp := Exp(shifted)
-	sum := ReduceAndKeep(exp, ReduceSum, -1) // [T', 1]
+	logSum := Add(top, Log(ReduceAndKeep(Exp(Sub(logits, top)), ReduceSum, -1))) // [T', 1]
 
-	vocabulary := Iota(h.Graph(), shapes.Make(labels.DType(), logits.Shape().Dimensions...), 1)
-	isLabel := ConvertDType(Equal(vocabulary, ExpandAxes(labels, -1)), dtypes.Float32)
-	atLabel := ReduceSum(Mul(shifted, isLabel), -1) // [T']
-	loss = ReduceAllSum(Mul(Sub(Squeeze(Log(sum), -1), atLabel), weights))
+	row := Iota(g, shapes.Make(labels.DType(), n, 1), 0)
+	atLabel := Gather(logits, Concatenate([]*Node{row, ExpandAxes(labels, -1)}, -1)) // [T']
+	loss = ReduceAllSum(Mul(Sub(Squeeze(logSum, -1), atLabel), weights))
 	if !wantGradient {
 		return loss, nil
 	}
-	dLogits := Mul(Sub(Div(exp, sum), isLabel), ExpandAxes(weights, -1))
+	vocabulary := Iota(g, shapes.Make(labels.DType(), logits.Shape().Dimensions...), 1)
+	isLabel := ConvertDType(Equal(vocabulary, ExpandAxes(labels, -1)), dtypes.Float32)
+	dLogits := Mul(Sub(Exp(Sub(logits, logSum)), isLabel), ExpandAxes(weights, -1))
 	w := t.HeadWeight() // [V, C]
 	return loss, ConvertDType(DotGeneral(ConvertDType(dLogits, w.DType()), []int{1}, nil, w, []int{0}, nil), dtypes.Float32)
 }

@@ -1,0 +1,387 @@
+package salamandra
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// SharedPrefix is the attention of a batch whose rows all begin with the same
+// P tokens: tokens [0, P) are the prefix, then follow B rows of S tokens.
+// A row sees the whole prefix and its own earlier tokens. With P = 0 the rows
+// are plain sequences. Rows are padded on the right; what is computed at
+// padded places has no influence on the others.
+type SharedPrefix struct{ P, B, S int }
+
+// Tokens is the number N of tokens of the batch.
+func (a SharedPrefix) Tokens() int { return a.P + a.B*a.S }
+
+// Positions returns the position [N] of each token, int32.
+func (a SharedPrefix) Positions(g *Graph) *Node {
+	p := make([]int32, a.Tokens())
+	for i := range p {
+		p[i] = int32(i)
+		if i >= a.P {
+			p[i] = int32(a.P + (i-a.P)%a.S)
+		}
+	}
+	return Const(g, p)
+}
+
+// Attend implements [Attention]. Queries may be given for all tokens or for
+// those of the rows alone.
+//
+// Its gradient computes the scores a second time: only the result and the
+// logarithms of the sums are kept for the backward pass.
+// Source: Dao et al. 2022, arXiv:2205.14135, appendix B.2.
+func (a SharedPrefix) Attend(_ int, q, k, v *Node) *Node {
+	if n, nq := k.Shape().Dim(0), q.Shape().Dim(0); n != a.Tokens() || nq != n && nq != n-a.P {
+		panic(fmt.Errorf("salamandra: %d queries and %d keys, want %d + %d·%d", nq, n, a.P, a.B, a.S))
+	}
+	dims := q.Shape().Dimensions
+	var outs, logSums []*Node
+	for _, r := range a.split(q, k, v) {
+		out, logSum := r.attend()
+		outs, logSums = append(outs, joinQueries(out)), append(logSums, logSum)
+	}
+	var out *Node // [N, H*D]
+	out = withGradient(joined(outs), []*Node{q, k, v}, func(in []*Node, dOut *Node) []*Node {
+		return a.gradients(in, logSums, Reshape(out, dims...), Reshape(dOut, dims...))
+	})
+	return out
+}
+
+// split parts the tokens into the prefix, where there are queries for it, and
+// the rows after it.
+func (a SharedPrefix) split(q, k, v *Node) []causalRows {
+	n, nq, kvHeads := a.Tokens(), q.Shape().Dim(0), k.Shape().Dim(1)
+	q = scaled(q)
+	cut := func(x *Node, from, to int) *Node {
+		if to-from == x.Shape().Dim(0) {
+			return x
+		}
+		return SliceAxis(x, 0, AxisRange(from, to))
+	}
+	rows := causalRows{
+		q:   splitQueries(cut(q, nq-a.B*a.S, nq), a.B, kvHeads),
+		own: keyValues{splitRows(cut(k, a.P, n), a.B), splitRows(cut(v, a.P, n), a.B), nil},
+	}
+	if a.P == 0 {
+		return []causalRows{rows}
+	}
+	prefix := keyValues{splitRows(cut(k, 0, a.P), 1), splitRows(cut(v, 0, a.P), 1), nil}
+	rows.prefix = &prefix
+	if nq < n {
+		return []causalRows{rows}
+	}
+	return []causalRows{{q: splitQueries(cut(q, 0, a.P), 1, kvHeads), own: prefix}, rows}
+}
+
+// gradients are those of Attend by q, k and v.
+func (a SharedPrefix) gradients(in, logSums []*Node, out, dOut *Node) []*Node {
+	kvHeads := in[1].Shape().Dim(1)
+	at := 0
+	var dq []*Node
+	var ofPrefix, ofRows keyValues
+	for i, r := range a.split(in[0], in[1], in[2]) {
+		b := r.q.Shape().Dim(1)
+		tokens := AxisRange(at, at+b*r.q.Shape().Dim(3))
+		at += b * r.q.Shape().Dim(3)
+		part := func(x *Node) *Node { return splitQueries(SliceAxis(x, 0, tokens), b, kvHeads) }
+		d := r.gradients(logSums[i], part(out), part(dOut))
+		dq = append(dq, joinQueries(d.q))
+		if r.prefix != nil {
+			ofRows, ofPrefix = d.own, ofPrefix.plus(*d.prefix)
+		} else if a.P > 0 {
+			ofPrefix = d.own
+		} else {
+			ofRows = d.own
+		}
+	}
+	tokensOf := func(prefix, rows *Node) *Node {
+		if prefix == nil {
+			return joinRows(rows)
+		}
+		return Concatenate([]*Node{joinRows(prefix), joinRows(rows)}, 0)
+	}
+	return []*Node{joined(dq), tokensOf(ofPrefix.k, ofRows.k), tokensOf(ofPrefix.v, ofRows.v)}
+}
+
+// keyValues is one stretch of keys and values the queries look at, or their
+// gradients.
+type keyValues struct {
+	k, v *Node // [K, B, T, D], or [K, 1, T, D] shared by all rows
+	bias *Node // added to the scores, [S, T] or [B, 1, 1, T] in float32; nil for none
+}
+
+// upTo are the first n places.
+func (kv keyValues) upTo(n int) keyValues {
+	if n < kv.k.Shape().Dim(2) {
+		kv.k, kv.v = SliceAxis(kv.k, 2, AxisRange(0, n)), SliceAxis(kv.v, 2, AxisRange(0, n))
+	}
+	return kv
+}
+
+// plus adds gradients; those of x may be of fewer places, the first ones.
+func (kv keyValues) plus(x keyValues) keyValues {
+	if kv.k == nil {
+		return x
+	}
+	return keyValues{k: addAt(kv.k, x.k), v: addAt(kv.v, x.v)}
+}
+
+// addAt adds y to the first places of x, both [K, B, T, D].
+func addAt(x, y *Node) *Node {
+	if missing := x.Shape().Dim(2) - y.Shape().Dim(2); missing > 0 {
+		y = Pad(y, ScalarZero(y.Graph(), y.DType()), PadAxis{}, PadAxis{}, PadAxis{End: missing}, PadAxis{})
+	}
+	return Add(x, y)
+}
+
+// causalRows is a batch of rows that see a prefix and their own earlier tokens.
+type causalRows struct {
+	q      *Node      // [K, B, G, S, D], scaled
+	prefix *keyValues // [K, 1, T, D]; nil for none
+	own    keyValues  // [K, B, S, D]
+}
+
+// blockLength is about how many queries of a row are computed together. A block
+// needs no keys after its own, so that short blocks save work, and long ones
+// make large products.
+const blockLength = 192
+
+// blocks calls f with stretches of queries and what they see, last block first.
+func (r causalRows) blocks(f func(part func(*Node) *Node, seen []keyValues)) {
+	s := r.q.Shape().Dim(3)
+	n := max(1, s/blockLength)
+	for i := n - 1; i >= 0; i-- {
+		from, to := i*s/n, (i+1)*s/n
+		part := func(x *Node) *Node {
+			if n == 1 {
+				return x
+			}
+			return SliceAxis(x, 3, AxisRange(from, to))
+		}
+		own := r.own.upTo(to)
+		own.bias = causal(r.q.Graph(), to-from, to)
+		seen := []keyValues{own}
+		if r.prefix != nil {
+			seen = append(seen, *r.prefix)
+		}
+		f(part, seen)
+	}
+}
+
+// attend returns the result [K, B, G, S, D] and the logarithm of the sum of
+// each softmax, [K, B, G, S, 1] in float32.
+func (r causalRows) attend() (out, logSum *Node) {
+	var outs, logSums []*Node
+	r.blocks(func(part func(*Node) *Node, seen []keyValues) {
+		o, l := softmaxOver(part(r.q), seen)
+		outs, logSums = append([]*Node{o}, outs...), append([]*Node{l}, logSums...)
+	})
+	if len(outs) == 1 {
+		return outs[0], logSums[0]
+	}
+	return Concatenate(outs, 3), Concatenate(logSums, 3)
+}
+
+// gradients returns those by the queries before they were scaled, the keys and
+// the values. With weights w = exp(score - logSum) and r = ⟨out, dOut⟩ they are
+//
+//	dv = wᵀ·dOut,  dScore = w ∘ (dOut·vᵀ - r),  dq = dScore·k,  dk = dScoreᵀ·q
+func (r causalRows) gradients(logSum, out, dOut *Node) causalRows {
+	dtype := r.q.DType()
+	inner := ReduceAndKeep(Mul(ConvertDType(out, dtypes.Float32), ConvertDType(dOut, dtypes.Float32)), ReduceSum, -1) // [K, B, G, S, 1]
+	var d causalRows
+	var dq []*Node
+	r.blocks(func(part func(*Node) *Node, seen []keyValues) {
+		q, dOut := part(r.q), part(dOut)
+		var ofQueries *Node
+		for i, kv := range seen {
+			w := Exp(Sub(kv.scores(q), part(logSum)))
+			dWeights := ConvertDType(rowsByKeys(dOut, kv.v), dtypes.Float32)
+			dScores := ConvertDType(Mul(w, Sub(dWeights, part(inner))), dtype)
+			byQuery := rowsByPlaces(dScores, kv.k)
+			of := keyValues{k: overRows(dScores, q, kv.k), v: overRows(ConvertDType(w, dtype), dOut, kv.v)}
+			if i == 0 {
+				ofQueries, d.own = byQuery, d.own.plus(of)
+				continue
+			}
+			if ofQueries = Add(ofQueries, byQuery); d.prefix != nil {
+				of = d.prefix.plus(of)
+			}
+			d.prefix = &of
+		}
+		dq = append([]*Node{scaled(ofQueries)}, dq...)
+	})
+	if d.q = dq[0]; len(dq) > 1 {
+		d.q = Concatenate(dq, 3)
+	}
+	return d
+}
+
+// attend is scaled dot-product attention of queries q [B*S, H, D] over one or
+// more stretches of keys, as one softmax over all of them; the result is
+// [B*S, H*D].
+func attend(q *Node, b int, stretches ...keyValues) *Node {
+	out, _ := softmaxOver(splitQueries(scaled(q), b, stretches[0].k.Shape().Dim(0)), stretches)
+	return joinQueries(out)
+}
+
+// softmaxOver weighs the values of all stretches by one softmax of the scores
+// of queries q [K, B, G, S, D]. It returns their sums, of q's shape and dtype,
+// and the logarithms of what the weights were divided by, [K, B, G, S, 1] in
+// float32.
+func softmaxOver(q *Node, stretches []keyValues) (out, logSum *Node) {
+	var scores []*Node
+	var top, sum *Node
+	for _, kv := range stretches {
+		x := kv.scores(q)
+		scores = append(scores, x)
+		if m := ReduceAndKeep(x, ReduceMax, -1); top == nil {
+			top = m
+		} else {
+			top = Max(top, m)
+		}
+	}
+	top = StopGradient(top)
+	for i, x := range scores {
+		w := Exp(Sub(x, top))
+		s, y := ReduceAndKeep(w, ReduceSum, -1), rowsByPlaces(ConvertDType(w, q.DType()), stretches[i].v)
+		if i == 0 {
+			sum, out = s, y
+		} else {
+			sum, out = Add(sum, s), Add(out, y)
+		}
+	}
+	out = ConvertDType(Div(ConvertDType(out, dtypes.Float32), sum), q.DType())
+	return out, Add(top, Log(sum))
+}
+
+// scores are the products of queries q [K, B, G, S, D] with the keys, biased,
+// [K, B, G, S, T] in float32.
+func (kv keyValues) scores(q *Node) *Node {
+	x := ConvertDType(rowsByKeys(q, kv.k), dtypes.Float32)
+	if kv.bias != nil {
+		x = Add(x, ExpandLeftToRank(kv.bias, 5))
+	}
+	return x
+}
+
+// The products of attention are each one batch of plain matrix products: the
+// G query heads of a key head stand beside each other, and so do the B rows
+// where they share y.
+
+// rowsByKeys multiplies x [K, B, G, S, D] with y [K, B or 1, T, D] over D.
+func rowsByKeys(x, y *Node) *Node { return product(x, y, 2) }
+
+// rowsByPlaces multiplies x [K, B, G, S, T] with y [K, B or 1, T, D] over T.
+func rowsByPlaces(x, y *Node) *Node { return product(x, y, 1) }
+
+func product(x, y *Node, axis int) *Node {
+	dims := append([]int{}, x.Shape().Dimensions...)
+	y = Reshape(y, -1, y.Shape().Dim(2), y.Shape().Dim(3))
+	dims[4] = y.Shape().Dim(3 - axis)
+	x = Reshape(x, y.Shape().Dim(0), -1, x.Shape().Dim(4))
+	return Reshape(DotGeneral(x, []int{2}, []int{0}, y, []int{axis}, []int{0}), dims...)
+}
+
+// overRows multiplies x [K, B, G, S, T] with y [K, B, G, S, D] over G and S,
+// and over B where like is shared; the result has the shape of like,
+// [K, B or 1, T, D].
+func overRows(x, y, like *Node) *Node {
+	batch, dims := like.Shape().Dim(0)*like.Shape().Dim(1), like.Shape().Dimensions
+	x = Reshape(x, batch, -1, x.Shape().Dim(4))
+	y = Reshape(y, batch, -1, y.Shape().Dim(4))
+	// The narrow one first, which XLA is faster at on a CPU.
+	z := DotGeneral(y, []int{1}, []int{0}, x, []int{1}, []int{0}) // [., D, T]
+	return Reshape(Transpose(z, 1, 2), dims...)
+}
+
+// scaled multiplies queries by 1/√D.
+func scaled(q *Node) *Node { return MulScalar(q, 1/math.Sqrt(float64(q.Shape().Dim(-1)))) }
+
+// splitQueries makes queries [B*S, H, D] a batch of rows, heads first:
+// [K, B, G, S, D].
+func splitQueries(q *Node, b, kvHeads int) *Node {
+	n, h, d := q.Shape().Dim(0), q.Shape().Dim(1), q.Shape().Dim(2)
+	return TransposeAllAxes(Reshape(q, b, n/b, kvHeads, h/kvHeads, d), 2, 0, 3, 1, 4)
+}
+
+// joinQueries makes [K, B, G, S, D] rows of tokens again: [B*S, H*D].
+func joinQueries(x *Node) *Node {
+	dims := x.Shape().Dimensions
+	return Reshape(TransposeAllAxes(x, 1, 3, 0, 2, 4), dims[1]*dims[3], dims[0]*dims[2]*dims[4])
+}
+
+// splitRows makes [B*S, heads, D] a batch of rows, heads first:
+// [heads, B, S, D].
+func splitRows(x *Node, b int) *Node {
+	n, heads, d := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2)
+	return TransposeAllAxes(Reshape(x, b, n/b, heads, d), 2, 0, 1, 3)
+}
+
+// joinRows undoes splitRows.
+func joinRows(x *Node) *Node {
+	dims := x.Shape().Dimensions
+	return Reshape(TransposeAllAxes(x, 1, 2, 0, 3), dims[1]*dims[2], dims[0], dims[3])
+}
+
+// joined puts parts one after the other along the first axis.
+func joined(parts []*Node) *Node {
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return Concatenate(parts, 0)
+}
+
+// masked is added to the score of a key that must not be seen. It is finite so
+// that no arithmetic on it gives NaN.
+const masked = -1e30
+
+// causal returns the bias [S, T] that hides later tokens: query s sees key t
+// if t <= s + T - S.
+func causal(g *Graph, s, t int) *Node {
+	shape := shapes.Make(dtypes.Int32, s, t)
+	later := GreaterThan(Iota(g, shape, 1), AddScalar(Iota(g, shape, 0), t-s))
+	return MulScalar(ConvertDType(later, dtypes.Float32), masked)
+}
+
+// withGradient returns out with its gradient by inputs as backward computes it.
+// Backward gets the inputs, which checkpointing may have computed again, and
+// the gradient by out. The first input has as many numbers as out.
+//
+// gomlx knows gradients of one's own for the identity of one node alone. So the
+// inputs are packed into one, and a difference that is zero ties out to it.
+func withGradient(out *Node, inputs []*Node, backward func(inputs []*Node, dOut *Node) []*Node) *Node {
+	n, dims := out.Shape().Size(), out.Shape().Dimensions
+	all := IdentityWithCustomGradient(packed(inputs), func(x, v *Node) *Node {
+		return packed(backward(unpacked(x, inputs), Reshape(Slice(v, AxisRange(0, n)), dims...)))
+	})
+	tie := Reshape(Slice(all, AxisRange(0, n)), dims...)
+	return Add(StopGradient(out), Sub(tie, StopGradient(tie)))
+}
+
+// packed joins nodes of one dtype into a vector.
+func packed(parts []*Node) *Node {
+	flat := make([]*Node, len(parts))
+	for i, x := range parts {
+		flat[i] = Reshape(x, x.Shape().Size())
+	}
+	return Concatenate(flat, 0)
+}
+
+// unpacked undoes packed, with the shapes of like.
+func unpacked(x *Node, like []*Node) []*Node {
+	parts, at := make([]*Node, len(like)), 0
+	for i, l := range like {
+		n := l.Shape().Size()
+		parts[i] = Reshape(Slice(x, AxisRange(at, at+n)), l.Shape().Dimensions...)
+		at += n
+	}
+	return parts
+}
