@@ -90,12 +90,22 @@ func Inject(target Target, config Config, seed uint64) (*Layers, error) {
 // adapter's configuration selects, and every selected layer must have one: the
 // error, which wraps [ErrTarget], lists all that differ.
 func Attach(target Target, a *Adapter) (*Layers, error) {
-	if err := a.Config.Validate(); err != nil {
+	l, flat, err := lay(target, a)
+	if err != nil {
 		return nil, err
+	}
+	l.params = tensors.FromFlatDataAndDimensions(flat, len(flat))
+	return l, nil
+}
+
+// lay is Attach but for the device.
+func lay(target Target, a *Adapter) (*Layers, []float32, error) {
+	if err := a.Config.Validate(); err != nil {
+		return nil, nil, err
 	}
 	l, err := newLayers(target, a.Config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var faults []string
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
@@ -128,10 +138,9 @@ func Attach(target Target, a *Adapter) (*Layers, error) {
 		}
 	}
 	if len(faults) > 0 {
-		return nil, fmt.Errorf("lora: %w: %s", ErrTarget, strings.Join(faults, "; "))
+		return nil, nil, fmt.Errorf("lora: %w: %s", ErrTarget, strings.Join(faults, "; "))
 	}
-	l.params = tensors.FromFlatDataAndDimensions(flat, len(flat))
-	return l, nil
+	return l, flat, nil
 }
 
 // Adapter copies the layers to the host, ready to be written.
