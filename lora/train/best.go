@@ -21,7 +21,9 @@ func (t *Trainer) Best() (e Evaluation, ok bool) {
 	if t.state.Best == nil {
 		return e, false
 	}
-	return *t.state.Best, true
+	e = *t.state.Best
+	e.Best = true // a checkpoint does not say it
+	return e, true
 }
 
 // StoppedEarly tells whether the run ended because evaluations did not get

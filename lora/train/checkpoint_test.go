@@ -31,11 +31,12 @@ type run struct {
 }
 
 // newRun makes a run of 21 steps, 7 epochs of 3, with everything that has a
-// state: dropout, shuffled batches, accumulation, evaluation.
+// state: dropout, noise, shuffled batches, accumulation, evaluation.
 func newRun(t *testing.T, m *salamandra.Model, dir string, change func(*Config, *lora.Config, *dataset.PlanOptions)) *run {
 	t.Helper()
 	config := DefaultConfig()
 	config.Epochs, config.GradientAccumulationSteps, config.LearningRate, config.WarmupSteps = 7, 2, 1e-2, 2
+	config.LoRAPlusRatio, config.NEFTuneAlpha = 2, 1
 	config.Checkpoints = Checkpoints{Dir: dir, Identity: map[string]string{"base": "b"}}
 	adapter := lora.DefaultConfig()
 	adapter.Rank, adapter.Dropout = 2, 0.1

@@ -25,6 +25,16 @@ type Config struct {
 	WeightDecay           float64 // decoupled, times the learning rate
 	MaxGradNorm           float64 // longer gradients are shortened to this norm; 0 for no limit
 
+	// LoRAPlusRatio is the learning rate of B and of DoRA's magnitudes over that
+	// of A; 1 trains all alike.
+	// Source: Hayou et al. 2024, arXiv:2402.12354, LoRA+.
+	LoRAPlusRatio float64
+	// NEFTuneAlpha adds noise to the embeddings in training, uniform within
+	// ±α/√(L·C), where L is the length of the batch's rows with their prefix and
+	// padding and C the hidden size; 0 for none. The shared prefix of a batch has
+	// one draw. Source: Jain et al. 2023, arXiv:2310.05914, as in Transformers.
+	NEFTuneAlpha float64
+
 	// EarlyStoppingPatience ends the run after this many evaluations in a row
 	// that were not better than the best; 0 for never.
 	EarlyStoppingPatience int
@@ -48,7 +58,8 @@ func DefaultConfig() Config {
 		Epochs: 3, GradientAccumulationSteps: 1,
 		LearningRate: 2e-4, Scheduler: Cosine,
 		Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, MaxGradNorm: 1,
-		Seed: 42, HeadChunk: 512,
+		LoRAPlusRatio: 1,
+		Seed:          42, HeadChunk: 512,
 	}
 }
 
@@ -67,6 +78,8 @@ func (c Config) Validate() error {
 	check(c.Epsilon > 0, "epsilon %v, want a positive number", c.Epsilon)
 	check(c.WeightDecay >= 0 && !math.IsInf(c.WeightDecay, 1), "weight decay %v, want 0 or more", c.WeightDecay)
 	check(c.MaxGradNorm >= 0 && !math.IsInf(c.MaxGradNorm, 1), "gradient clip %v, want 0 or more", c.MaxGradNorm)
+	check(c.LoRAPlusRatio > 0 && !math.IsInf(c.LoRAPlusRatio, 1), "LoRA+ ratio %v, want a positive number", c.LoRAPlusRatio)
+	check(c.NEFTuneAlpha >= 0 && !math.IsInf(c.NEFTuneAlpha, 1), "NEFTune alpha %v, want 0 or more", c.NEFTuneAlpha)
 	check(c.EarlyStoppingPatience >= 0, "early stopping after %d evaluations, want 0 or more", c.EarlyStoppingPatience)
 	check(c.Checkpoints.Steps >= 0 && c.Checkpoints.Limit >= 0, "a checkpoint every %d steps and %d kept, want 0 or more", c.Checkpoints.Steps, c.Checkpoints.Limit)
 	check(c.HeadChunk >= 1, "head chunk %d, want 1 or more", c.HeadChunk)

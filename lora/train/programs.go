@@ -23,7 +23,8 @@ func (t *Trainer) gradientProgram(b dataset.Batch) (*salamandra.Program, error) 
 			if t.config.GradientCheckpointing {
 				tr.Keep = salamandra.KeepBlocks
 			}
-			loss, gradients := lossSum(tr, s.SharedPrefix, in[2], in[3], in[4], in[5], t.config.HeadChunk, factors)
+			x := neftune(tr.Embed(in[2]), in[1], s.SharedPrefix, t.config.NEFTuneAlpha)
+			loss, gradients := lossSum(tr, s.SharedPrefix, x, in[3], in[4], in[5], t.config.HeadChunk, factors)
 			return []*Node{loss, flatten(gradients)}
 		})
 	})
@@ -33,7 +34,7 @@ func (t *Trainer) gradientProgram(b dataset.Batch) (*salamandra.Program, error) 
 func (t *Trainer) lossProgram(b dataset.Batch) (*salamandra.Program, error) {
 	return program(t.losses, b, func(s batchShape) (*salamandra.Program, error) {
 		return t.model.NewProgram("loss", t.layers, func(tr salamandra.Transformer, in []*Node) []*Node {
-			loss, _ := lossSum(tr, s.SharedPrefix, in[0], in[1], in[2], in[3], t.config.HeadChunk, nil)
+			loss, _ := lossSum(tr, s.SharedPrefix, tr.Embed(in[0]), in[1], in[2], in[3], t.config.HeadChunk, nil)
 			return []*Node{loss}
 		})
 	})

@@ -20,16 +20,16 @@ import (
 // lossSum returns the summed cross entropy of a batch in float32 and, if
 // wanted, the gradients of the adapter's factors.
 //
-// ids [P + B·S] are the prefix and the rows; targets [T] are the places, in the
-// rows, whose output is trained; labels [T] the ids they should give; weights
-// [T] one, or zero for padding.
+// x [P + B·S, C] are the embeddings of the prefix and the rows; targets [T] are
+// the places, in the rows, whose output is trained; labels [T] the ids they
+// should give; weights [T] one, or zero for padding.
 //
 // Only those places reach the head, chunk of them at a time, so that logits
 // [T, V] never exist. The head is frozen: each chunk gives the gradient of its
 // input at once, from the same logits, and the backward pass begins there.
-func lossSum(t salamandra.Transformer, layout salamandra.SharedPrefix, ids, targets, labels, weights *Node, chunk int, factors []*Node) (loss *Node, gradients []*Node) {
-	g := ids.Graph()
-	x := t.BlocksAt(t.Embed(ids), layout.Positions(g), layout, layout.P, targets)
+func lossSum(t salamandra.Transformer, layout salamandra.SharedPrefix, x, targets, labels, weights *Node, chunk int, factors []*Node) (loss *Node, gradients []*Node) {
+	g := x.Graph()
+	x = t.BlocksAt(x, layout.Positions(g), layout, layout.P, targets)
 	h := t.Norm("model.norm", x) // [T, C]
 
 	n := targets.Shape().Dim(0)
@@ -117,11 +117,11 @@ func randomState(a, b uint64) []uint64 {
 }
 
 // adamW is one optimiser step on vectors [n] in float32: the gradient sum is
-// divided by the trained tokens, clipped to maxNorm, and moves the parameters.
-// It returns parameters, moments and the norm before clipping.
+// divided by the trained tokens, clipped to maxNorm, and moves the parameters,
+// each at the learning rate times its factor in rates [n], nil for 1. It returns parameters, moments and the norm before clipping.
 // Source: Loshchilov & Hutter 2019, arXiv:1711.05101, in the order of
 // operations of torch.optim.AdamW and clip_grad_norm_.
-func adamW(c Config, params, m, v, gradientSum, scalars *Node) []*Node {
+func adamW(c Config, rates, params, m, v, gradientSum, scalars *Node) []*Node {
 	scalar := func(i int) *Node { return Reshape(Slice(scalars, AxisElem(i))) }
 	tokens, decay, stepSize, rootCorrection := scalar(0), scalar(1), scalar(2), scalar(3)
 
@@ -132,12 +132,12 @@ func adamW(c Config, params, m, v, gradientSum, scalars *Node) []*Node {
 		gradient = Mul(gradient, clip)
 	}
 	if c.WeightDecay > 0 {
-		params = Sub(params, Mul(params, decay))
+		params = Sub(params, Mul(params, times(decay, rates)))
 	}
 	m = Add(MulScalar(m, c.Beta1), MulScalar(gradient, 1-c.Beta1))
 	v = Add(MulScalar(v, c.Beta2), MulScalar(Square(gradient), 1-c.Beta2))
 	denominator := AddScalar(Div(Sqrt(v), rootCorrection), c.Epsilon)
-	params = Sub(params, Mul(stepSize, Div(m, denominator)))
+	params = Sub(params, Mul(times(stepSize, rates), Div(m, denominator)))
 	return []*Node{params, m, v, norm}
 }
 

@@ -84,7 +84,7 @@ func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan
 		return nil, fmt.Errorf("train: %w", err)
 	}
 	t.update, err = NewExec(model.Backend(), func(in []*Node) []*Node {
-		return adamW(config, in[0], in[1], in[2], in[3], in[4])
+		return adamW(config, rateFactors(layers, in[0], config.LoRAPlusRatio), in[0], in[1], in[2], in[3], in[4])
 	})
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
