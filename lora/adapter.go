@@ -19,6 +19,9 @@ const (
 	WeightsFile = "adapter_model.safetensors"
 )
 
+// ErrNoAdapter reports a directory without an adapter_config.json.
+var ErrNoAdapter = errors.New("not an adapter directory")
+
 // Causes a caller can test for with errors.Is on an error about tensors.
 var (
 	// ErrMissing reports a tensor that should be there.
@@ -106,9 +109,13 @@ var foreignTensors = []struct{ part, reason string }{
 // width and become float32.
 //
 // Every tensor is accounted for. The error lists all that is wrong: settings
-// as [ConfigError], tensors as [TensorError].
+// as [ConfigError], tensors as [TensorError]. Without an adapter_config.json it
+// is [ErrNoAdapter].
 func ReadAdapter(dir string) (*Adapter, error) {
 	config, order, err := readConfig(filepath.Join(dir, ConfigFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("lora: no %s in %s: %w", ConfigFile, dir, ErrNoAdapter)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -175,7 +175,7 @@ func TestReadAdapterRefuses(t *testing.T) {
 func TestReadAdapterFiles(t *testing.T) {
 	dir := t.TempDir()
 	_, err := ReadAdapter(dir)
-	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorIs(t, err, ErrNoAdapter)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, ConfigFile), []byte(`{`+minimal+`}`), 0o666))
 	_, err = ReadAdapter(dir)
 	require.ErrorIs(t, err, os.ErrNotExist)

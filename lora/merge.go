@@ -162,18 +162,20 @@ type FileSum struct {
 // [MergeMethod]. Weights are streamed in pieces of a megabyte, on all cores, so
 // that memory stays near the size of the adapters.
 //
-// Weights are read back and compared before the output gets its name; until then, and if ctx is cancelled, there is no output. A process that is
-// killed can leave a directory called Output.tmp- and eight digits, which the
-// next merge to Output removes; where the system cannot tell whether another
-// process still writes it, a warning names it instead.
+// Weights are read back and compared before the output gets its name; until
+// then, and if ctx is cancelled, there is no output. A process that is killed
+// can leave a directory called Output.tmp- and eight digits, which the next
+// merge to Output removes; where the system cannot tell whether another process
+// still writes it, a warning names it instead.
 //
 // Beside the weights the output holds the base's config.json (with the new
 // dtype, if one was asked for), generation_config.json, tokenizer, chat
 // template and licence files, prompt.json of the first adapter that has one,
 // and merge_info.json, the report.
 //
-// It refuses an adapter that does not fit the base, listing every tensor
-// ([TensorError]), and what the Err variables of this package name.
+// It refuses a base of model_type llama whose tensors are not those that its
+// config.json asks for, and an adapter that does not fit the base, listing every
+// tensor ([TensorError]); and what the Err variables of this package name.
 func Merge(ctx context.Context, opts MergeOptions) (MergeReport, error) {
 	opts, err := opts.normalised()
 	if err != nil {

@@ -2,7 +2,6 @@ package lora
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -108,45 +107,21 @@ func realPath(path string) (string, error) {
 	return real, err
 }
 
-// A baseModel is the model directory to merge into.
-type baseModel struct {
-	*safetensors.Model
-	dir    string
-	config []byte                     // config.json
-	keys   map[string]json.RawMessage // its keys
-}
-
-// maxModelConfigSize bounds config.json, in bytes: a thousand times a common
-// one.
-const maxModelConfigSize = 1 << 20
-
-// openBase opens a model directory and refuses a quantised one.
-func openBase(dir string) (*baseModel, error) {
-	b := &baseModel{dir: dir}
-	path := filepath.Join(dir, "config.json")
-	var err error
-	if b.config, err = readLimited(path, maxModelConfigSize); err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(b.config, &b.keys); err != nil {
-		return nil, fmt.Errorf("lora: %s: %w: not a JSON object: %w", path, ErrConfig, err)
-	}
-	if q, ok := b.keys["quantization_config"]; ok && !isOff(q) {
-		return nil, fmt.Errorf("lora: %s: quantization_config: %w", path, ErrQuantised)
-	}
-	b.Model, err = safetensors.OpenModel(dir)
-	return b, err
-}
-
-// checkFit reports every tensor in which adapter and base disagree: a module
-// without its weight, or with one of another shape, or of a format that cannot
-// be merged; and a linear layer that the adapter's settings select, but that
-// the adapter has no tensors for.
+// checkFit reports every tensor in which base and config.json disagree, and in
+// which adapter and base do: a module without its weight, or with one of another
+// shape, or of a format that cannot be merged; and a linear layer that the
+// adapter's settings select, but that the adapter has no tensors for.
 func (m *merger) checkFit() error {
 	base := &tensorFaults{path: m.base.dir}
+	faulty, err := m.base.check(base)
+	if err != nil {
+		return err
+	}
 	for _, name := range sortedKeys(m.parts) {
 		info, ok := m.base.Info(name)
 		switch {
+		case faulty[name]: // reported
+			continue
 		case !ok:
 			base.add(name, ErrMissing, "the adapter changes it")
 			continue

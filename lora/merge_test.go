@@ -385,7 +385,7 @@ func TestMergeRefusesOptions(t *testing.T) {
 		{"output in base by a link", MergeOptions{Base: base, Adapter: adapter, Output: filepath.Join(link, "merged")}, ErrOutput},
 		{"output in adapter", MergeOptions{Base: base, Adapter: adapter, Output: filepath.Join(adapter, "merged")}, ErrOutput},
 		{"no base", MergeOptions{Base: full, Adapter: adapter, Output: output}, os.ErrNotExist},
-		{"no adapter", MergeOptions{Base: base, Adapter: full, Output: output}, os.ErrNotExist},
+		{"no adapter", MergeOptions{Base: base, Adapter: full, Output: output}, ErrNoAdapter},
 		{"quantised base", MergeOptions{Base: quantised, Adapter: adapter, Output: output}, ErrQuantised},
 		{"config.json is no object", MergeOptions{Base: writeModel(t, `[]`, f32(q+".weight", []int{3, 4})), Adapter: adapter, Output: output}, ErrConfig},
 	}

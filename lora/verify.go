@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -108,6 +109,9 @@ func readCertificate(dir string) (MergeReport, error) {
 		return MergeReport{}, &FileError{Path: path, Err: fmt.Errorf("%w: %w", ErrCertificate, fmt.Errorf(format, args...))}
 	}
 	text, err := readLimited(path, maxCertificateSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail("it is not there, so %s is no directory that Merge wrote", dir)
+	}
 	if err != nil {
 		return fail("%w", err)
 	}
