@@ -16,8 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/impulse-salamandra/finetune/evalx"
-	"github.com/impulse-salamandra/finetune/lora"
-	"github.com/impulse-salamandra/finetune/lora/train"
 	"github.com/impulse-salamandra/finetune/salamandra"
 )
 
@@ -160,12 +158,10 @@ func (d *demo) prepare(ctx context.Context) error {
 // train uses a high rate and few steps: what there is to learn is the schema,
 // and a tiny model learns it at once.
 func (d *demo) train(ctx context.Context) error {
-	o := trainOptions{
-		Model: d.path("tiny-salamandra"), Data: d.path("train.jsonl"), OutputDir: d.path("adapter"),
-		Schema: "auto", Dtype: "auto", Quantize: "none", Date: "2024-09-30", Overlong: "error",
-		BatchSize: 3, MaxLength: 512, MaxShapes: 3, Shuffle: true, SharedPrefix: true,
-		LoRA: lora.DefaultConfig(), Train: train.DefaultConfig(), args: []byte("{}\n"),
-	}
+	var o trainOptions
+	o.addFlags(new(cobra.Command)) // the defaults
+	o.Model, o.Data, o.OutputDir = d.path("tiny-salamandra"), d.path("train.jsonl"), d.path("adapter")
+	o.BatchSize, o.MaxLength, o.EvalSplit, o.Date, o.args = 3, 512, 0, "2024-09-30", []byte("{}\n")
 	o.LoRA.Rank, o.LoRA.Alpha, o.LoRA.Dropout = 8, 16, 0
 	o.Train.Epochs, o.Train.LearningRate = 1, 6e-3
 	if err := o.check(); err != nil {

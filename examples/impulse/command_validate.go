@@ -283,7 +283,7 @@ func (p *prompted) ask(ctx context.Context, prompts [][]int32, records []impulse
 		tokens++
 		bar.set(int64(tokens), int64(len(records)*opts.MaxNewTokens), fmt.Sprintf("%d tokens", tokens))
 	}
-	answers, err := p.generator.Generate(ctx, prompts, opts)
+	answers, err := p.generate(ctx, prompts, opts)
 	bar.done()
 	if err != nil {
 		return nil, err

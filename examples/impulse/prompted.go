@@ -35,6 +35,7 @@ type prompted struct {
 	contract  chatml.Contract
 	tokenizer *tokenizer.Tokenizer
 	model     *salamandra.Model
+	adapter   salamandra.Adapter // nil for none
 	generator *salamandra.Generator
 	stop      []int32
 }
@@ -103,14 +104,15 @@ func openPrompted(ctx context.Context, backend compute.Backend, o promptedOption
 	if p.model, err = loadModel(ctx, backend, base, o.Dtype, log); err != nil {
 		return nil, err
 	}
-	var layers salamandra.Adapter
 	if adapter != nil {
-		if layers, err = lora.Attach(p.model, adapter); err != nil {
+		layers, err := lora.Attach(p.model, adapter)
+		if err != nil {
 			p.close()
 			return nil, err
 		}
+		p.adapter = layers
 	}
-	p.generator = salamandra.NewGenerator(p.model, layers)
+	p.generator = salamandra.NewGenerator(p.model, p.adapter)
 	p.setStop()
 	return p, nil
 }

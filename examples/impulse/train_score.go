@@ -95,7 +95,7 @@ func (r *trainRun) newScorer() (*scorer, error) {
 		return nil, nil
 	}
 	s := &scorer{
-		prompted: prompted{contract: r.data.contract, tokenizer: r.data.tokenizer, model: r.model, generator: salamandra.NewGenerator(r.model, r.layers)},
+		prompted: prompted{contract: r.data.contract, tokenizer: r.data.tokenizer, model: r.model, adapter: r.layers, generator: salamandra.NewGenerator(r.model, r.layers)},
 		layers:   r.layers, metric: r.o.Metric, questions: r.data.questions, log: r.log,
 	}
 	s.setStop()
