@@ -103,6 +103,9 @@ func (o *trainOptions) train(ctx context.Context, backend compute.Backend, base 
 		100*float64(r.layers.NumParameters())/float64(r.model.Config.NumParameters()), r.model.Config.NumParameters())
 	config := o.Train
 	config.Checkpoints.Dir, config.Checkpoints.AddFiles = o.OutputDir, r.addFiles
+	if config.Checkpoints.Limit > 0 {
+		config.Checkpoints.Limit = max(config.Checkpoints.Limit, o.Average.Checkpoints)
+	}
 	config.Checkpoints.Identity = map[string]string{
 		"base weights": data.contract.BaseSHA256, "tokenizer": data.contract.TokenizerSHA256,
 		"backend": backend.Name(), "dtype": r.model.DType().String(), "metric": fmt.Sprint(o.Metric, " constrained ", o.Constrained),
@@ -111,10 +114,13 @@ func (o *trainOptions) train(ctx context.Context, backend compute.Backend, base 
 		return err
 	}
 	defer r.trainer.Close()
+	if err := r.checkAverage(); err != nil {
+		return err
+	}
 	if err := r.fit(ctx); err != nil {
 		return err
 	}
-	return r.finish()
+	return r.finish(ctx)
 }
 
 // fit runs the trainer. Whatever follows a run is one of the hooks: a reporter

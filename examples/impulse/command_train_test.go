@@ -147,6 +147,8 @@ func TestTrainRefuses(t *testing.T) {
 		{"empty data", []string{"--model", tinyModel, "--data", empty, "--output-dir", "out"}, []string{"empty.jsonl: no examples"}},
 		{"too long", []string{"--model", tinyModel, "--data", data, "--output-dir", "out", "--max-length", "100"}, []string{"TRAIN_0001", "100"}},
 		{"faults of a config file", []string{"--config", config}, []string{"no flag --lora-x", "lora-r"}},
+		{"means of nothing", []string{"--average-checkpoints", "1", "--average-method", "x", "--average-rank", "-1"},
+			[]string{"--average-checkpoints 1", `--average-method "x"`, "--average-rank -1"}},
 		{"unknown backend", []string{"--model", tinyModel, "--data", data, "--output-dir", filepath.Join(bare, "o"), "--backend", "tpu9"}, []string{"backend tpu9"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

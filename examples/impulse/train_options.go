@@ -30,6 +30,7 @@ type trainOptions struct {
 	Resume, ResumeAnyway                bool
 	Metric                              string
 	Constrained                         bool
+	Average                             averageOptions
 
 	LoRA  lora.Config
 	Train train.Config
@@ -106,6 +107,9 @@ func (o *trainOptions) addRunFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Metric, "metric", lossMetric, "what makes an adapter the best: loss, or the share of held-out queries answered right (strict, relaxed) or with valid JSON (validity)")
 	f.BoolVar(&o.Constrained, "constrained", true, "keep the answers for --metric strict and relaxed to the schema, as validate does; never those for validity")
 	f.IntVar(&o.Train.EarlyStoppingPatience, "early-stopping-patience", 3, "stop after this many evaluations in a row that were not better; 0 for never")
+	f.IntVar(&o.Average.Checkpoints, "average-checkpoints", 0, "the result is the mean of the newest so many checkpoints, of which at least as many are kept; 0 for none")
+	f.StringVar(&o.Average.Method, "average-method", string(lora.AverageDelta), "what is averaged: delta (the updates B·A, exact) or factors (A and B apart, as the public IMPULSE scripts do)")
+	f.IntVar(&o.Average.Rank, "average-rank", 0, "highest rank of the mean of the updates; 0 for the sum of the ranks, which holds it exactly")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "write into an output directory that is not empty, and remove the checkpoints in it")
 	f.BoolVar(&o.DryRun, "dry-run", false, "check everything, print the plan, train nothing")
 	f.BoolVar(&o.WandB, "use-wandb", false, "say how the metrics reach Weights & Biases")
@@ -129,7 +133,7 @@ func (o *trainOptions) check() error {
 	if _, ok := overlongPolicies[o.Overlong]; !ok {
 		faults = append(faults, fmt.Errorf("--overlong %q, want error, drop or truncate-prompt", o.Overlong))
 	}
-	faults = append(faults, o.checkBackend(), o.checkMetric(), o.checkOutput())
+	faults = append(faults, o.checkBackend(), o.checkMetric(), o.Average.check(o.LoRA.UseDoRA), o.checkOutput())
 	return errors.Join(faults...)
 }
 
