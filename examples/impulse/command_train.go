@@ -54,6 +54,9 @@ func runTrain(ctx context.Context, o trainOptions, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := o.checkBase(base); err != nil {
+		return err
+	}
 	if o.WandB {
 		fmt.Fprintf(out, "--use-wandb: metrics go to %s; docs/metrics.md has ten lines of Python that upload it\n", filepath.Join(o.OutputDir, metricsFile))
 	}

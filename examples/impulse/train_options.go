@@ -18,7 +18,8 @@ import (
 // trainOptions are the flags of train.
 type trainOptions struct {
 	Model, Data, OutputDir, InitAdapter string
-	PromptFile                          string
+	PromptFile, TestFile                string
+	AllowTestOverlap                    bool
 	Schema, Backend, Dtype, Quantize    string
 	Date                                string
 	BOS, NoDefaultSystem                bool
@@ -51,6 +52,8 @@ func (o *trainOptions) addInputFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Model, "model", "", "base model: a directory, or a hub id in the local cache (required)")
 	f.BoolVar(&o.Download, "download", false, "fetch a hub model that is not in the local cache")
 	f.StringVar(&o.Data, "data", "", "examples: messages, prompt and completion, Alpaca, or annotated IMPULSE records; JSON Lines or an array (required)")
+	f.StringVar(&o.TestFile, "test-file", "", "queries for a later test: refuse to train if they, or near duplicates, are among the examples")
+	f.BoolVar(&o.AllowTestOverlap, "allow-test-overlap", false, "with --test-file: list such queries and train")
 	f.StringVar(&o.PromptFile, "prompt-file", "", "system prompt of annotated IMPULSE records; without it the built-in one")
 	f.StringVar(&o.OutputDir, "output-dir", "", "directory for the adapter (required)")
 	f.StringVar(&o.InitAdapter, "init-adapter", "", "start from this adapter instead of a new one")
@@ -133,7 +136,7 @@ func (o *trainOptions) check() error {
 	if _, ok := overlongPolicies[o.Overlong]; !ok {
 		faults = append(faults, fmt.Errorf("--overlong %q, want error, drop or truncate-prompt", o.Overlong))
 	}
-	faults = append(faults, o.checkBackend(), o.checkMetric(), o.Average.check(o.LoRA.UseDoRA), o.checkOutput())
+	faults = append(faults, o.checkData(), o.checkBackend(), o.checkMetric(), o.Average.check(o.LoRA.UseDoRA), o.checkOutput())
 	return errors.Join(faults...)
 }
 
