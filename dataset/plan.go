@@ -35,10 +35,10 @@ type PlanOptions struct {
 	PadID int32
 }
 
-// DefaultPlanOptions returns batches of 4, at most 3 shapes, shuffled, with a
+// DefaultPlanOptions returns batches of 4, at most 4 shapes, shuffled, with a
 // shared prefix, padded with Salamandra's <pad>, 3.
 func DefaultPlanOptions() PlanOptions {
-	return PlanOptions{BatchSize: 4, MaxShapes: 3, Shuffle: true, SharedPrefix: true, PadID: 3}
+	return PlanOptions{BatchSize: 4, MaxShapes: 4, Shuffle: true, SharedPrefix: true, PadID: 3}
 }
 
 // Shape is one shape of batches: B rows of S suffix tokens with room for N
@@ -69,6 +69,9 @@ type Plan struct {
 
 	examples []Example
 	opts     PlanOptions
+	other    *Plan // of the same shapes, for the examples to evaluate on
+	others   bool  // this is such a plan, where the order does not matter
+	most     int   // examples of the larger of both
 }
 
 // NewPlan lays out batches of the examples, which are kept and must not be
@@ -76,28 +79,58 @@ type Plan struct {
 // example whose mask does not fit ([ErrUntrained]): not as long as its ids,
 // nothing trained, or the first token trained, which nothing predicts.
 func NewPlan(examples []Example, opts PlanOptions) (*Plan, error) {
+	p, _, err := NewPlans(examples, nil, opts)
+	return p, err
+}
+
+// NewPlans is [NewPlan] for examples to train on and others to evaluate on, in
+// batches of the same shapes with the same prefix. Without any of the others
+// their plan is nil.
+func NewPlans(examples, others []Example, opts PlanOptions) (plan, other *Plan, err error) {
 	if opts.BatchSize < 1 || opts.MaxShapes < 1 {
-		return nil, fmt.Errorf("dataset: %w: BatchSize is %d and MaxShapes %d, want 1 or more", ErrOption, opts.BatchSize, opts.MaxShapes)
+		return nil, nil, fmt.Errorf("dataset: %w: BatchSize is %d and MaxShapes %d, want 1 or more", ErrOption, opts.BatchSize, opts.MaxShapes)
 	}
 	if len(examples) == 0 {
-		return nil, fmt.Errorf("dataset: %w to plan batches of", ErrEmpty)
+		return nil, nil, fmt.Errorf("dataset: %w to plan batches of", ErrEmpty)
 	}
-	p := &Plan{examples: examples, opts: opts}
+	plan = &Plan{examples: examples, opts: opts}
+	if len(others) > 0 {
+		other = &Plan{examples: others, opts: opts, others: true}
+	}
+	plan.other = other
 	var faults Faults
-	for i, e := range examples {
-		if err := p.check(e); err != nil {
-			faults = append(faults, Fault{Record: cmp.Or(e.ID, fmt.Sprintf("#%d", i+1)), Err: err})
+	for _, p := range plan.both() {
+		for i, e := range p.examples {
+			if err := p.check(e); err != nil {
+				faults = append(faults, Fault{Record: cmp.Or(e.ID, fmt.Sprintf("#%d", i+1)), Err: err})
+			}
 		}
-		p.SequenceTokens += len(e.IDs)
 	}
 	if err := faults.err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if opts.SharedPrefix && !opts.LossAll {
-		p.Prefix = sharedPrefix(examples)
+	plan.layOut()
+	return plan, other, nil
+}
+
+// both are the plan and, if any, that of the others.
+func (p *Plan) both() []*Plan {
+	if p.other == nil {
+		return []*Plan{p}
 	}
-	p.layOut()
-	return p, nil
+	return []*Plan{p, p.other}
+}
+
+// WithBatchSize returns the plans of the same examples with at most n, 1 or
+// more, in a batch.
+func (p *Plan) WithBatchSize(n int) (plan, other *Plan) {
+	plan = &Plan{examples: p.examples, opts: p.opts}
+	plan.opts.BatchSize = max(1, n)
+	if p.other != nil {
+		plan.other = &Plan{examples: p.other.examples, opts: plan.opts, others: true}
+	}
+	plan.layOut()
+	return plan, plan.other
 }
 
 func (p *Plan) check(e Example) error {
@@ -123,17 +156,22 @@ func (p *Plan) targets(e Example) []int {
 	return at
 }
 
-// sharedPrefix returns the longest common prefix that ends before the
-// predecessor of every trained token.
-func sharedPrefix(examples []Example) []int32 {
-	prefix := examples[0].IDs
-	for _, e := range examples {
-		n := min(len(prefix), slices.Index(e.Train, true)-1)
-		i := 0
-		for i < n && prefix[i] == e.IDs[i] {
-			i++
+// sharedPrefix returns the longest prefix that all examples of both plans begin
+// with and that ends before the predecessor of every trained token.
+func (p *Plan) sharedPrefix() []int32 {
+	if !p.opts.SharedPrefix || p.opts.LossAll {
+		return nil
+	}
+	prefix := p.examples[0].IDs
+	for _, q := range p.both() {
+		for _, e := range q.examples {
+			n := min(len(prefix), slices.Index(e.Train, true)-1)
+			i := 0
+			for i < n && prefix[i] == e.IDs[i] {
+				i++
+			}
+			prefix = prefix[:i:i]
 		}
-		prefix = prefix[:i:i]
 	}
 	return prefix
 }
@@ -141,17 +179,59 @@ func sharedPrefix(examples []Example) []int32 {
 // suffix returns the number of tokens of an example after the prefix.
 func (p *Plan) suffix(e Example) int { return len(e.IDs) - len(p.Prefix) }
 
-// layOut chooses the shapes and sums up an epoch.
+// layOut chooses the shapes, for both plans together, and sums up an epoch of
+// each.
 func (p *Plan) layOut() {
+	both := p.both()
+	prefix := p.sharedPrefix()
+	for _, q := range both {
+		p.most = max(p.most, len(q.examples))
+	}
+	var all []unit
+	for _, q := range both {
+		q.Prefix, q.most = prefix, p.most
+		all = append(all, q.units()...)
+	}
 	cost := func(u unit) int { return p.slots(p.shape(u)) }
-	for _, u := range chooseBuckets(p.units(), p.opts.MaxShapes, cost) {
+	var shapes []Shape
+	for _, u := range chooseBuckets(all, p.opts.MaxShapes, cost) {
 		s := p.shape(u)
-		s.N = p.mostTargets(s)
-		p.Shapes = append(p.Shapes, s)
-		p.Batches += s.Batches
-		p.Slots += p.slots(s)
+		for _, q := range both {
+			s.N = max(s.N, q.mostTargets(s))
+		}
+		shapes = append(shapes, s)
+	}
+	for _, q := range both {
+		q.Shapes = slices.Clone(shapes)
+		q.sumUp()
+	}
+}
+
+// sumUp counts what an epoch computes and leaves out the shapes it does not
+// need.
+func (p *Plan) sumUp() {
+	counts := make([]int, len(p.Shapes))
+	for _, indices := range p.Epoch(0, 0) {
+		counts[p.fits(p.longest(indices))]++
+	}
+	var used []Shape
+	for i, s := range p.Shapes {
+		if s.Batches = counts[i]; s.Batches > 0 {
+			used = append(used, s)
+			p.Batches += s.Batches
+			p.Slots += p.slots(s)
+		}
+	}
+	p.Shapes = used
+	for _, e := range p.examples {
+		p.SequenceTokens += len(e.IDs)
 	}
 	p.Tokens = p.SequenceTokens + (p.Batches-len(p.examples))*len(p.Prefix)
+}
+
+// fits returns the first shape with rows of so many tokens.
+func (p *Plan) fits(length int) int {
+	return slices.IndexFunc(p.Shapes, func(s Shape) bool { return s.S >= length })
 }
 
 // units returns what goes into buckets by length: examples if they are
@@ -198,7 +278,9 @@ func (p *Plan) mostTargets(s Shape) int {
 	return roundUp(n, targetMultiple)
 }
 
-func (p *Plan) batchSize() int { return min(p.opts.BatchSize, len(p.examples)) }
+// batchSize is the number of rows where nothing is spread: that of the larger
+// plan, so that both have the same shapes.
+func (p *Plan) batchSize() int { return min(p.opts.BatchSize, p.most) }
 
 func (p *Plan) consecutive() []int {
 	indices := make([]int, len(p.examples))
@@ -236,24 +318,41 @@ func (p *Plan) String() string {
 // Epoch returns the batches of an epoch as indices of examples, every example
 // once. Shuffled epochs depend on seed and epoch alone; the order of batches is
 // independent of their lengths, and those of one shape differ by at most one
-// example in size. Without Shuffle both arguments are ignored.
+// example in size. Without Shuffle, and in a plan of others, both arguments are
+// ignored.
 func (p *Plan) Epoch(epoch int, seed uint64) [][]int {
-	if !p.opts.Shuffle {
+	switch {
+	case p.others:
+		return p.fewestBatches()
+	case !p.opts.Shuffle:
 		return slices.Collect(slices.Chunk(p.consecutive(), p.batchSize()))
 	}
 	rng := rand.New(rand.NewPCG(seed, uint64(epoch)))
 	buckets := make([][]int, len(p.Shapes))
 	for _, i := range rng.Perm(len(p.examples)) {
-		s := slices.IndexFunc(p.Shapes, func(s Shape) bool { return s.S >= p.suffix(p.examples[i]) })
+		s := p.fits(p.suffix(p.examples[i]))
 		buckets[s] = append(buckets[s], i)
 	}
 	var batches [][]int
 	for s, bucket := range buckets {
-		n := p.Shapes[s].Batches
+		n := ceilDiv(len(bucket), p.Shapes[s].B)
 		for k := range n {
 			batches = append(batches, bucket[k*len(bucket)/n:(k+1)*len(bucket)/n])
 		}
 	}
 	rng.Shuffle(len(batches), func(i, j int) { batches[i], batches[j] = batches[j], batches[i] })
+	return batches
+}
+
+// fewestBatches puts the longest examples together, then the next, so that one
+// batch alone is not full.
+func (p *Plan) fewestBatches() [][]int {
+	left := p.consecutive()
+	slices.SortStableFunc(left, func(i, j int) int { return p.suffix(p.examples[j]) - p.suffix(p.examples[i]) })
+	var batches [][]int
+	for len(left) > 0 {
+		n := min(len(left), p.Shapes[p.fits(p.suffix(p.examples[left[0]]))].B)
+		batches, left = append(batches, left[:n]), left[n:]
+	}
 	return batches
 }

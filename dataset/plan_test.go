@@ -210,7 +210,7 @@ func TestPlanPadding(t *testing.T) {
 			opts.BatchSize, opts.Shuffle = 16, row.shuffle
 			plan, err := NewPlan(row.examples, opts)
 			require.NoError(t, err)
-			require.LessOrEqual(t, len(plan.Shapes), 3)
+			require.LessOrEqual(t, len(plan.Shapes), opts.MaxShapes)
 			require.Less(t, plan.Padding(), row.most)
 			require.Greater(t, float64(plan.SequenceTokens)/float64(plan.Slots), row.speedup)
 		})
@@ -252,7 +252,7 @@ func TestEpochOrderUnbiased(t *testing.T) {
 			n[batch.S]++
 		}
 	}
-	require.Len(t, sum, 3)
+	require.Len(t, sum, opts.MaxShapes)
 	for s := range sum {
 		require.InDelta(t, .5, sum[s]/n[s], .03, "mean place of batches of length %d", s)
 	}
@@ -326,4 +326,42 @@ func TestPlanAnyBatch(t *testing.T) {
 	batch, err := plan.Batch([]int{17, 3})
 	require.NoError(t, err)
 	require.ElementsMatch(t, wanted([]Example{examples[17], examples[3]}, false), found(t, batch, byID, 3))
+}
+
+// TestNewPlans lays out 630 examples to train on and 70 to evaluate on: few
+// shapes for both, little padding, every example of both once.
+func TestNewPlans(t *testing.T) {
+	examples := impulse(700)
+	for _, size := range []int{1, 4, 16} {
+		for _, shuffle := range []bool{true, false} {
+			opts := DefaultPlanOptions()
+			opts.BatchSize, opts.Shuffle = size, shuffle
+			train, eval, err := NewPlans(examples[:630], examples[630:], opts)
+			require.NoError(t, err)
+			require.Equal(t, train.Prefix, eval.Prefix)
+			shapes := map[[3]int]bool{}
+			for _, p := range []*Plan{train, eval} {
+				seen := map[string]bool{}
+				for _, indices := range p.Epoch(1, 2) {
+					b, err := p.Batch(indices)
+					require.NoError(t, err)
+					shapes[[3]int{b.B, b.S, b.N}] = true
+					for _, id := range b.IDs {
+						require.False(t, seen[id])
+						seen[id] = true
+					}
+				}
+				require.Len(t, seen, p.Len())
+			}
+			require.LessOrEqual(t, len(shapes), opts.MaxShapes, "batches of %d, shuffle %v", size, shuffle)
+			if shuffle {
+				padding := float64(train.Slots+eval.Slots-train.Tokens-eval.Tokens) / float64(train.Slots+eval.Slots)
+				require.LessOrEqual(t, padding, .15, "batches of %d", size)
+			}
+			smaller, other := train.WithBatchSize(size)
+			require.Equal(t, train.Shapes, smaller.Shapes)
+			require.Equal(t, eval.Shapes, other.Shapes)
+			require.Equal(t, train.Tokens, smaller.Tokens)
+		}
+	}
 }

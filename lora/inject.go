@@ -18,13 +18,19 @@ var ErrTarget = errors.New("adapter does not fit the model")
 // Target is a model whose linear layers can carry an adapter;
 // *salamandra.Model is one.
 type Target interface {
+	Architecture
+	// RowNorms returns, for each layer named, the Euclidean norm of each row of
+	// its weight, [out].
+	RowNorms(names []string) ([][]float32, error)
+}
+
+// Architecture is what an adapter needs to know of a model to have a size;
+// salamandra.Config is one.
+type Architecture interface {
 	// Linears lists the linear layers by name, in the order of the forward pass.
 	Linears() []string
 	// LinearShape returns the sizes of a layer's weight [out, in].
 	LinearShape(name string) (out, in int)
-	// RowNorms returns, for each layer named, the Euclidean norm of each row of
-	// its weight, [out].
-	RowNorms(names []string) ([][]float32, error)
 }
 
 // Layers is an adapter on a model: its factors on the device, in one flat
@@ -83,6 +89,19 @@ func Inject(target Target, config Config, seed uint64) (*Layers, error) {
 	}
 	l.params = tensors.FromFlatDataAndDimensions(flat, len(flat))
 	return l, nil
+}
+
+// CountParameters returns how many numbers an adapter of this configuration
+// has on a model of this architecture.
+func CountParameters(target Architecture, config Config) (int, error) {
+	if err := config.Validate(); err != nil {
+		return 0, err
+	}
+	l, err := newLayers(target, config)
+	if err != nil {
+		return 0, err
+	}
+	return l.size(), nil
 }
 
 // Attach puts an adapter that was read or trained on a model. Every module of
@@ -171,7 +190,7 @@ func nameSeed(name string) uint64 {
 }
 
 // newLayers lays out the vector for the layers that config selects.
-func newLayers(target Target, config Config) (*Layers, error) {
+func newLayers(target Architecture, config Config) (*Layers, error) {
 	l := &Layers{Config: config, place: map[string]int{}}
 	at := 0
 	for _, name := range target.Linears() {

@@ -357,6 +357,30 @@ func (c Config) Tensors() []TensorShape {
 	return list
 }
 
+// Linears lists the linear layers of the blocks by name, such as
+// "model.layers.0.self_attn.q_proj", in the order of the forward pass. They
+// are what adapters may change.
+func (c Config) Linears() []string {
+	var names []string
+	for _, t := range c.Tensors() {
+		if strings.HasPrefix(t.Name, "model.layers.") && len(t.Shape) == 2 {
+			names = append(names, strings.TrimSuffix(t.Name, ".weight"))
+		}
+	}
+	return names
+}
+
+// LinearShape returns the sizes of a linear layer's weight [out, in], zeros if
+// there is no such layer.
+func (c Config) LinearShape(name string) (out, in int) {
+	for _, t := range c.Tensors() {
+		if t.Name == name+".weight" && len(t.Shape) == 2 {
+			return t.Shape[0], t.Shape[1]
+		}
+	}
+	return 0, 0
+}
+
 // NumParameters counts the weights of a checkpoint of this configuration.
 func (c Config) NumParameters() int64 {
 	var n int64

@@ -59,7 +59,7 @@ func Load(ctx context.Context, backend compute.Backend, dir string, opts Options
 	if err != nil {
 		return nil, err
 	}
-	dtype, err := computeDtype(backend, opts.Dtype, config.TorchDtype)
+	dtype, err := opts.DTypeOn(backend, config)
 	if err != nil {
 		return nil, err
 	}
@@ -95,12 +95,13 @@ func Load(ctx context.Context, backend compute.Backend, dir string, opts Options
 	return m, nil
 }
 
-// computeDtype resolves Options.Dtype.
-func computeDtype(backend compute.Backend, name, stored string) (dtypes.DType, error) {
+// DTypeOn resolves Dtype for a model of this configuration.
+func (o Options) DTypeOn(backend compute.Backend, config Config) (dtypes.DType, error) {
+	name := o.Dtype
 	if name == "auto" {
 		name = "float32"
-		if OnAccelerator(backend) && stored != "" {
-			name = stored
+		if OnAccelerator(backend) && config.TorchDtype != "" {
+			name = config.TorchDtype
 		}
 	}
 	switch name {
@@ -200,18 +201,8 @@ func (m *Model) Backend() compute.Backend { return m.backend }
 // DType returns the dtype of the weights on the device and of the forward pass.
 func (m *Model) DType() dtypes.DType { return m.dtype }
 
-// Linears lists the linear layers of the blocks by name, such as
-// "model.layers.0.self_attn.q_proj", in the order of the forward pass. They
-// are what adapters may change.
-func (m *Model) Linears() []string {
-	var names []string
-	for _, t := range m.shapes {
-		if strings.HasPrefix(t.Name, "model.layers.") && len(t.Shape) == 2 {
-			names = append(names, strings.TrimSuffix(t.Name, ".weight"))
-		}
-	}
-	return names
-}
+// Linears lists the linear layers of the blocks; see [Config.Linears].
+func (m *Model) Linears() []string { return m.Config.Linears() }
 
 // LinearShape returns the sizes of a linear layer's weight [out, in], zeros if
 // there is no such layer.

@@ -28,7 +28,13 @@ func newTrainCommand() *cobra.Command {
 		Short: "Fine-tune a model with LoRA on prepared examples",
 		Example: `  impulse train --model BSC-LT/salamandra-7b-instruct --data impulse_training.jsonl \
       --output-dir models/impulse --epochs 3 --batch-size 4 --learning-rate 2e-4`,
-		Args: cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			// A flag that needs no value takes none after a space.
+			if f := cmd.Flags().Lookup("gradient-checkpointing"); len(args) == 1 && f.Changed && checkpointingModes[args[0]] != nil {
+				return f.Value.Set(args[0])
+			}
+			return cobra.NoArgs(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := readFlags(cmd, config, &o); err != nil {
 				return err
@@ -54,14 +60,11 @@ func runTrain(ctx context.Context, o trainOptions, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := o.checkBase(base); err != nil {
-		return err
-	}
 	if o.WandB {
 		fmt.Fprintf(out, "--use-wandb: metrics go to %s; docs/metrics.md has ten lines of Python that upload it\n", filepath.Join(o.OutputDir, metricsFile))
 	}
 	data, err := o.readData(ctx, base, out)
-	if err != nil || o.DryRun {
+	if err != nil {
 		return err
 	}
 	backend, line, err := openBackend(o.Backend)
@@ -70,6 +73,9 @@ func runTrain(ctx context.Context, o trainOptions, out, log io.Writer) error {
 	}
 	defer backend.Finalize()
 	fmt.Fprintln(out, line)
+	if o.DryRun {
+		return o.planMemory(backend, base, data, out)
+	}
 	return o.train(ctx, backend, base, data, out, log)
 }
 
@@ -88,7 +94,10 @@ type trainRun struct {
 
 // train loads the model, trains and writes the adapter.
 func (o *trainOptions) train(ctx context.Context, backend compute.Backend, base string, data *trainingData, out, log io.Writer) error {
-	var err error
+	err := o.planMemory(backend, base, data, out)
+	if err != nil {
+		return err
+	}
 	if data.contract.BaseSHA256, err = hashWeights(ctx, base); err != nil {
 		return err
 	}
@@ -106,9 +115,6 @@ func (o *trainOptions) train(ctx context.Context, backend compute.Backend, base 
 		100*float64(r.layers.NumParameters())/float64(r.model.Config.NumParameters()), r.model.Config.NumParameters())
 	config := o.Train
 	config.Checkpoints.Dir, config.Checkpoints.AddFiles = o.OutputDir, r.addFiles
-	if config.Checkpoints.Limit > 0 {
-		config.Checkpoints.Limit = max(config.Checkpoints.Limit, o.Average.Checkpoints)
-	}
 	config.Checkpoints.Identity = map[string]string{
 		"base weights": data.contract.BaseSHA256, "tokenizer": data.contract.TokenizerSHA256,
 		"backend": backend.Name(), "dtype": r.model.DType().String(), "metric": fmt.Sprint(o.Metric, " constrained ", o.Constrained),
@@ -117,13 +123,10 @@ func (o *trainOptions) train(ctx context.Context, backend compute.Backend, base 
 		return err
 	}
 	defer r.trainer.Close()
-	if err := r.checkAverage(); err != nil {
-		return err
-	}
 	if err := r.fit(ctx); err != nil {
 		return err
 	}
-	return r.finish(ctx)
+	return r.finish()
 }
 
 // fit runs the trainer. Whatever follows a run is one of the hooks: a reporter

@@ -59,21 +59,55 @@ func nvidiaMemory(ctx context.Context) int64 {
 	return total
 }
 
-// peakResident reads the largest resident size from the kernel.
-func peakResident() *int64 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return nil
+// deviceMemory is how many bytes a backend may use, 0 if that is not known: on
+// an NVIDIA GPU the share of its memory that XLA takes, else what the host has
+// available.
+func deviceMemory(b compute.Backend, config string) int64 {
+	if !salamandra.OnAccelerator(b) {
+		return statusBytes("/proc/meminfo", "MemAvailable:")
 	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			if err != nil {
-				return nil
-			}
-			n := kib << 10
-			return &n
+	out, err := exec.Command("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits").Output()
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	mib, err := strconv.ParseInt(strings.TrimSpace(first), 10, 64)
+	if err != nil {
+		return 0
+	}
+	share := 0.75
+	if _, rest, ok := strings.Cut(config, "memory_fraction="); ok {
+		rest, _, _ = strings.Cut(rest, ",")
+		if f, err := strconv.ParseFloat(rest, 64); err == nil {
+			share = f
 		}
 	}
+	return int64(share * float64(mib<<20))
+}
+
+// peakResident reads the largest resident size from the kernel.
+func peakResident() *int64 {
+	if n := statusBytes("/proc/self/status", "VmHWM:"); n > 0 {
+		return &n
+	}
 	return nil
+}
+
+// statusBytes reads a line such as "MemAvailable: 17 kB" of a file of the
+// kernel's, 0 if there is none.
+func statusBytes(file, name string) int64 {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, name); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			if err != nil {
+				return 0
+			}
+			return kib << 10
+		}
+	}
+	return 0
 }

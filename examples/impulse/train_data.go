@@ -25,9 +25,6 @@ func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer)
 		return nil, err
 	}
 	fmt.Fprintf(out, "%s: %d records, format %s\n", o.Data, len(records), format)
-	if err := o.checkOverlap(records, out); err != nil {
-		return nil, err
-	}
 	tok, err := tokenizer.Load(base)
 	if err != nil {
 		return nil, err
@@ -56,24 +53,21 @@ func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer)
 		return nil, err
 	}
 	data := &trainingData{contract: contract, tokenizer: tok, questions: questions(held, records)}
-	if data.train, err = o.plan(trained); err != nil {
+	if data.train, data.eval, err = o.plans(trained, held); err != nil {
 		return nil, err
 	}
 	fmt.Fprintf(out, "training on %s", data.train)
-	if len(held) > 0 {
-		if data.eval, err = o.plan(held); err != nil {
-			return nil, err
-		}
+	if data.eval != nil {
 		fmt.Fprintf(out, "evaluating on %s", data.eval)
 	}
 	return data, nil
 }
 
-func (o *trainOptions) plan(examples []dataset.Example) (*dataset.Plan, error) {
+func (o *trainOptions) plans(trained, held []dataset.Example) (train, eval *dataset.Plan, err error) {
 	opts := dataset.DefaultPlanOptions()
 	opts.BatchSize, opts.MaxShapes = o.BatchSize, o.MaxShapes
-	opts.Shuffle, opts.SharedPrefix, opts.LossAll = o.Shuffle, o.SharedPrefix, o.LossAll
-	return dataset.NewPlan(examples, opts)
+	opts.Shuffle, opts.SharedPrefix, opts.LossAll = o.Shuffle, !o.NoSharedPrefix, o.Loss == "all"
+	return dataset.NewPlans(trained, held, opts)
 }
 
 // newContract records how the examples are prompted; the hash of the base is

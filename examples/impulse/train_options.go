@@ -18,20 +18,19 @@ import (
 // trainOptions are the flags of train.
 type trainOptions struct {
 	Model, Data, OutputDir, InitAdapter string
-	PromptFile, TestFile                string
-	AllowTestOverlap                    bool
+	PromptFile                          string
 	Schema, Backend, Dtype, Quantize    string
 	Date                                string
 	BOS, NoDefaultSystem                bool
 	BatchSize, MaxLength, MaxShapes     int
 	EvalSplit                           float64
 	Overlong                            string
-	Shuffle, SharedPrefix, LossAll      bool
+	Shuffle, NoSharedPrefix             bool
+	Loss, GradientCheckpointing         string
 	Overwrite, DryRun, WandB, Download  bool
 	Resume, ResumeAnyway                bool
 	Metric                              string
 	Constrained                         bool
-	Average                             averageOptions
 
 	LoRA  lora.Config
 	Train train.Config
@@ -52,8 +51,6 @@ func (o *trainOptions) addInputFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Model, "model", "", "base model: a directory, or a hub id in the local cache (required)")
 	f.BoolVar(&o.Download, "download", false, "fetch a hub model that is not in the local cache")
 	f.StringVar(&o.Data, "data", "", "examples: messages, prompt and completion, Alpaca, or annotated IMPULSE records; JSON Lines or an array (required)")
-	f.StringVar(&o.TestFile, "test-file", "", "queries for a later test: refuse to train if they, or near duplicates, are among the examples")
-	f.BoolVar(&o.AllowTestOverlap, "allow-test-overlap", false, "with --test-file: list such queries and train")
 	f.StringVar(&o.PromptFile, "prompt-file", "", "system prompt of annotated IMPULSE records; without it the built-in one")
 	f.StringVar(&o.OutputDir, "output-dir", "", "directory for the adapter (required)")
 	f.StringVar(&o.InitAdapter, "init-adapter", "", "start from this adapter instead of a new one")
@@ -80,7 +77,8 @@ func (o *trainOptions) addOptimiserFlags(f *pflag.FlagSet) {
 	f.Float64Var(&o.Train.LoRAPlusRatio, "lora-plus-ratio", o.Train.LoRAPlusRatio, "learning rate of B over that of A (LoRA+ advises 16); 1 trains both alike")
 	f.Float64Var(&o.Train.NEFTuneAlpha, "neftune-alpha", 0, "noise on the embeddings in training (NEFTune advises 5); 0 for none")
 	f.Uint64Var(&o.Train.Seed, "seed", o.Train.Seed, "seed of the split, the order, the adapter, the dropout and the noise")
-	f.BoolVar(&o.Train.GradientCheckpointing, "gradient-checkpointing", false, "keep one activation per block and recompute the rest: less memory, slower")
+	f.StringVar(&o.GradientCheckpointing, "gradient-checkpointing", "auto", "keep little per block and recompute the rest, less memory but slower: on, off, or auto, on if there is no room without")
+	f.Lookup("gradient-checkpointing").NoOptDefVal = "on"
 	f.IntVar(&o.Train.HeadChunk, "head-chunk", o.Train.HeadChunk, "trained tokens that go through the head at once")
 	f.IntVar(&o.LoRA.Rank, "lora-r", o.LoRA.Rank, "rank of the adapter")
 	f.Float64Var(&o.LoRA.Alpha, "lora-alpha", o.LoRA.Alpha, "scale of the adapter times its rank")
@@ -96,9 +94,9 @@ func (o *trainOptions) addDataFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Overlong, "overlong", "error", "longer examples: error, drop or truncate-prompt")
 	f.Float64Var(&o.EvalSplit, "eval-split", 0.1, "share of the examples kept for evaluation")
 	f.BoolVar(&o.Shuffle, "shuffle", true, "new order of the examples in each epoch; false keeps the file's")
-	f.BoolVar(&o.SharedPrefix, "shared-prefix", true, "compute what all examples begin with once per batch")
-	f.BoolVar(&o.LossAll, "loss-all", false, "train all tokens instead of the answers")
-	f.IntVar(&o.MaxShapes, "max-shapes", 3, "most tensor shapes to compile for")
+	f.BoolVar(&o.NoSharedPrefix, "no-shared-prefix", false, "compute what all examples begin with for each of them instead of once per batch")
+	f.StringVar(&o.Loss, "loss", "completion", "tokens to train: completion, the answers, or all")
+	f.IntVar(&o.MaxShapes, "max-shapes", 4, "most tensor shapes to compile for")
 }
 
 // addRunFlags adds the flags for how a run goes and is kept.
@@ -110,9 +108,6 @@ func (o *trainOptions) addRunFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Metric, "metric", lossMetric, "what makes an adapter the best: loss, or the share of held-out queries answered right (strict, relaxed) or with valid JSON (validity)")
 	f.BoolVar(&o.Constrained, "constrained", true, "keep the answers for --metric strict and relaxed to the schema, as validate does; never those for validity")
 	f.IntVar(&o.Train.EarlyStoppingPatience, "early-stopping-patience", 3, "stop after this many evaluations in a row that were not better; 0 for never")
-	f.IntVar(&o.Average.Checkpoints, "average-checkpoints", 0, "the result is the mean of the newest so many checkpoints, of which at least as many are kept; 0 for none")
-	f.StringVar(&o.Average.Method, "average-method", string(lora.AverageDelta), "what is averaged: delta (the updates B·A, exact) or factors (A and B apart, as the public IMPULSE scripts do)")
-	f.IntVar(&o.Average.Rank, "average-rank", 0, "highest rank of the mean of the updates; 0 for the sum of the ranks, which holds it exactly")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "write into an output directory that is not empty, and remove the checkpoints in it")
 	f.BoolVar(&o.DryRun, "dry-run", false, "check everything, print the plan, train nothing")
 	f.BoolVar(&o.WandB, "use-wandb", false, "say how the metrics reach Weights & Biases")
@@ -136,7 +131,13 @@ func (o *trainOptions) check() error {
 	if _, ok := overlongPolicies[o.Overlong]; !ok {
 		faults = append(faults, fmt.Errorf("--overlong %q, want error, drop or truncate-prompt", o.Overlong))
 	}
-	faults = append(faults, o.checkData(), o.checkBackend(), o.checkMetric(), o.Average.check(o.LoRA.UseDoRA), o.checkOutput())
+	if o.Loss != "completion" && o.Loss != "all" {
+		faults = append(faults, fmt.Errorf("--loss %q, want completion or all", o.Loss))
+	}
+	if _, ok := checkpointingModes[o.GradientCheckpointing]; !ok {
+		faults = append(faults, fmt.Errorf("--gradient-checkpointing=%s, want auto, on or off", o.GradientCheckpointing))
+	}
+	faults = append(faults, o.checkBackend(), o.checkMetric(), o.checkOutput())
 	return errors.Join(faults...)
 }
 

@@ -47,7 +47,10 @@ type question struct {
 func questions(held []dataset.Example, records []dataset.Record) []question {
 	byID := map[string]dataset.Record{}
 	for i, r := range records {
-		byID[nameOf(r, i)] = r
+		if r.ID == "" {
+			r.ID = fmt.Sprintf("#%d", i+1) // as dataset.Builder calls it
+		}
+		byID[r.ID] = r
 	}
 	var list []question
 	for _, e := range held {

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/gomlx/compute"
+
+	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/lora/train"
+	"github.com/impulse-salamandra/finetune/salamandra"
+)
+
+// checkpointingModes are the values of --gradient-checkpointing: what is tried
+// in turn.
+var checkpointingModes = map[string][]bool{"auto": {false, true}, "on": {true}, "off": {false}}
+
+// planMemory says what the run will need, settles whether blocks are
+// checkpointed, and refuses a run that does not fit, before anything is loaded.
+func (o *trainOptions) planMemory(backend compute.Backend, base string, data *trainingData, out io.Writer) error {
+	config, err := salamandra.ReadConfig(base)
+	if err != nil {
+		return err
+	}
+	job := train.Job{Model: config, HeadChunk: o.Train.HeadChunk, Plans: []*dataset.Plan{data.train, data.eval}}
+	if job.Dtype, err = (salamandra.Options{Dtype: o.Dtype}).DTypeOn(backend, config); err != nil {
+		return err
+	}
+	adapter := o.LoRA
+	if o.InitAdapter != "" {
+		a, err := lora.ReadAdapter(o.InitAdapter)
+		if err != nil {
+			return err
+		}
+		adapter = a.Config
+	}
+	if job.AdapterSize, err = lora.CountParameters(config, adapter); err != nil {
+		return err
+	}
+	limit := deviceMemory(backend, chooseBackend(o.Backend).config)
+	plan, err := train.ChooseMemory(job, limit, checkpointingModes[o.GradientCheckpointing]...)
+	if err != nil {
+		return err
+	}
+	o.Train.GradientCheckpointing = plan.Checkpointing
+	fmt.Fprintf(out, "memory: %s", plan)
+	if limit > 0 {
+		fmt.Fprintf(out, ", of %.2f GB", float64(limit)/1e9)
+	}
+	fmt.Fprintln(out)
+	return nil
+}

@@ -1,0 +1,142 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/gomlx/compute/dtypes"
+
+	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/salamandra"
+)
+
+// MemoryPlan estimates the device memory of a run in bytes, at the moment it
+// needs most. It is computed from shapes alone: nothing has to be loaded.
+type MemoryPlan struct {
+	Weights     int64 // the base model
+	Adapter     int64 // its numbers and their gradients
+	Moments     int64 // of the optimiser
+	Activations int64 // what the backward pass finds, and one block at work
+	HeadChunk   int64 // the logits of one chunk and what is made of them
+	// Checkpointing says for which Config.GradientCheckpointing this is.
+	Checkpointing bool
+}
+
+// Job is what a [MemoryPlan] depends on.
+type Job struct {
+	Model salamandra.Config
+	Dtype dtypes.DType // of the weights and activations
+	// AdapterSize is how many numbers are trained: NumParameters of the layers,
+	// or [lora.CountParameters].
+	AdapterSize int
+	HeadChunk   int // as Config.HeadChunk
+	// Plans are those of training and, if any, of evaluation; nil ones are left
+	// out.
+	Plans []*dataset.Plan
+}
+
+// PlanMemory estimates the memory of a job. The largest batch decides.
+func PlanMemory(j Job, checkpointing bool) MemoryPlan {
+	size := int64(j.Dtype.Size())
+	p := MemoryPlan{
+		Weights:       j.Model.NumParameters() * size,
+		Adapter:       4 * int64(j.AdapterSize) * 4,
+		Moments:       2 * int64(j.AdapterSize) * 4,
+		Checkpointing: checkpointing,
+	}
+	for _, plan := range j.Plans {
+		if plan == nil {
+			continue
+		}
+		for _, s := range plan.Shapes {
+			p.Activations = max(p.Activations, size*j.activations(int64(len(plan.Prefix)), s, checkpointing))
+			p.HeadChunk = max(p.HeadChunk, logitCopies*4*int64(min(j.HeadChunk, s.N))*int64(j.Model.VocabSize))
+		}
+	}
+	return p
+}
+
+// logitCopies is how many arrays of a chunk's logits exist at once: the logits
+// and their gradient, which a product needs in full.
+const logitCopies = 2
+
+// activations counts the numbers that exist at once in the forward and backward
+// pass over a batch.
+func (j Job) activations(prefix int64, s dataset.Shape, checkpointing bool) int64 {
+	c := j.Model
+	hidden, inner := int64(c.HiddenSize), int64(c.IntermediateSize)
+	queries, keys := int64(c.NumAttentionHeads*c.HeadDim), int64(c.NumKeyValueHeads*c.HeadDim)
+	rows := int64(s.B) * int64(s.S)
+	tokens := prefix + rows
+
+	// As Transformer.block marks them for each block: its input and the result
+	// of attention with the logarithms of its sums; and without checkpointing q,
+	// k, v, the state before the feed-forward layer, gate and up.
+	kept := hidden + queries + int64(c.NumAttentionHeads)
+	block := queries + 2*keys + hidden + 2*inner
+	if !checkpointing {
+		kept += block
+	}
+	// A block at work: what it keeps for itself, as much again in gradients, and
+	// the scores of attention with their gradients.
+	scores := int64(c.NumAttentionHeads) * rows * (prefix + int64(s.S))
+	return tokens*(kept*int64(c.NumHiddenLayers)+2*block) + 2*scores
+}
+
+// Total is the sum of the parts.
+func (p MemoryPlan) Total() int64 {
+	return p.Weights + p.Adapter + p.Moments + p.Activations + p.HeadChunk
+}
+
+// String lists the parts and the total.
+func (p MemoryPlan) String() string {
+	with := "without"
+	if p.Checkpointing {
+		with = "with"
+	}
+	return fmt.Sprintf("weights %s, adapter %s, moments %s, activations %s, head chunk %s: %s %s gradient checkpointing",
+		gigabytes(p.Weights), gigabytes(p.Adapter), gigabytes(p.Moments), gigabytes(p.Activations), gigabytes(p.HeadChunk), gigabytes(p.Total()), with)
+}
+
+// ErrMemory marks a run that the device has no room for.
+var ErrMemory = errors.New("not enough memory")
+
+// ChooseMemory returns the first plan that fits in limit bytes, of those with
+// the given values of Config.GradientCheckpointing. A limit of 0 is not known,
+// and everything fits. It fails with [ErrMemory], saying what would fit.
+func ChooseMemory(j Job, limit int64, checkpointing ...bool) (MemoryPlan, error) {
+	var p MemoryPlan
+	for _, c := range checkpointing {
+		if p = PlanMemory(j, c); limit == 0 || p.Total() <= limit {
+			return p, nil
+		}
+	}
+	return p, fmt.Errorf("train: %w: %s, and there are %s; %s", ErrMemory, p, gigabytes(limit), j.remedy(limit))
+}
+
+// remedy says what would fit: the largest batch, with accumulation that keeps
+// the effective one.
+func (j Job) remedy(limit int64) string {
+	size := j.Plans[0].Options().BatchSize
+	for batch := size; batch >= 1; batch-- {
+		if size%batch != 0 {
+			continue
+		}
+		smaller := j
+		plan, other := j.Plans[0].WithBatchSize(batch)
+		smaller.Plans = []*dataset.Plan{plan, other}
+		p := PlanMemory(smaller, true)
+		switch {
+		case p.Total() > limit:
+		case batch == size:
+			return fmt.Sprintf("with gradient checkpointing it would be %s", gigabytes(p.Total()))
+		default:
+			return fmt.Sprintf("batches of %d with gradient checkpointing and %d times as many accumulated would be %s",
+				batch, size/batch, gigabytes(p.Total()))
+		}
+	}
+	return "even one example at a time with gradient checkpointing would be more"
+}
+
+// gigabytes shows a number of bytes.
+func gigabytes(n int64) string { return fmt.Sprintf("%.2f GB", float64(n)/1e9) }

@@ -1,0 +1,71 @@
+package train
+
+import (
+	"testing"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/stretchr/testify/require"
+
+	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
+)
+
+func memoryJob(t *testing.T, batch int) Job {
+	t.Helper()
+	config, err := salamandra.ReadConfig(salamandratest.Reference(t, "models", "tiny-gqa"))
+	require.NoError(t, err)
+	var examples []dataset.Example
+	for i := range 40 {
+		e := dataset.Example{IDs: make([]int32, 300), Train: make([]bool, 300)}
+		e.IDs[200], e.Train[250] = int32(i), true
+		examples = append(examples, e)
+	}
+	opts := dataset.DefaultPlanOptions()
+	opts.BatchSize = batch
+	plan, eval, err := dataset.NewPlans(examples[:32], examples[32:], opts)
+	require.NoError(t, err)
+	n, err := lora.CountParameters(config, lora.DefaultConfig())
+	require.NoError(t, err)
+	return Job{Model: config, Dtype: dtypes.Float32, AdapterSize: n, HeadChunk: 512, Plans: []*dataset.Plan{plan, eval}}
+}
+
+// TestCountParameters: the size of an adapter is known before a model is loaded.
+func TestCountParameters(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-gqa")
+	layers, err := lora.Inject(salamandratest.Load(t, salamandratest.Go(t), dir), lora.DefaultConfig(), 1)
+	require.NoError(t, err)
+	require.Equal(t, layers.NumParameters(), memoryJob(t, 4).AdapterSize)
+}
+
+// TestChooseMemory: no checkpointing where there is room, checkpointing where
+// there is not, and the batch that would fit where neither helps.
+func TestChooseMemory(t *testing.T) {
+	j := memoryJob(t, 16)
+	without, with := PlanMemory(j, false), PlanMemory(j, true)
+	require.Less(t, with.Total(), without.Total())
+	require.Equal(t, j.Model.NumParameters()*4, without.Weights)
+	require.Equal(t, int64(j.AdapterSize)*8, without.Moments)
+
+	for _, limit := range []int64{0, without.Total()} {
+		p, err := ChooseMemory(j, limit, false, true)
+		require.NoError(t, err)
+		require.Equal(t, without, p)
+	}
+	p, err := ChooseMemory(j, without.Total()-1, false, true)
+	require.NoError(t, err)
+	require.Equal(t, with, p)
+
+	_, err = ChooseMemory(j, with.Total(), false)
+	require.ErrorIs(t, err, ErrMemory)
+	require.ErrorContains(t, err, "with gradient checkpointing it would be")
+
+	quarter := PlanMemory(memoryJob(t, 4), true)
+	_, err = ChooseMemory(j, quarter.Total(), false, true)
+	require.ErrorIs(t, err, ErrMemory)
+	require.ErrorContains(t, err, "batches of 4 with gradient checkpointing and 4 times as many accumulated")
+
+	_, err = ChooseMemory(j, without.Weights, true)
+	require.ErrorContains(t, err, "even one example at a time")
+}
