@@ -30,9 +30,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// beforeMerge is what the child does first.
+var beforeMerge = func() error { return nil }
+
 // runChild merges and prints "begin" before and the peak of its memory after,
 // in bytes, 0 if the system does not tell.
 func runChild(job []string) error {
+	if err := beforeMerge(); err != nil {
+		return err
+	}
 	fmt.Println("begin")
 	if _, err := Merge(context.Background(), MergeOptions{Base: job[0], Adapter: job[1], Output: job[2]}); err != nil {
 		return err
