@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -11,20 +14,42 @@ import (
 )
 
 func newVerifyCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "verify DIR",
-		Short:   "Check that a merged model is as merge wrote it, file by file",
-		Example: `  impulse verify models/impulse-merged`,
-		Args:    cobra.ExactArgs(1),
+	var server string
+	cmd := &cobra.Command{
+		Use:   "verify DIR",
+		Short: "Check a merged model's files against its certificate, or an adapter for a server",
+		Long: `Check that a merged model is as merge wrote it, file by file; or, of an adapter
+directory, that it is whole, and what stands between it and vLLM or llama.cpp.`,
+		Example: `  impulse verify models/impulse-merged
+  impulse verify models/impulse --server vllm`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("verify wants one directory, not %d: impulse verify DIR", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runVerify(cmd.Context(), args[0], cmd.OutOrStdout())
+			return runVerify(cmd.Context(), args[0], server, cmd.OutOrStdout())
 		},
 	}
+	cmd.Flags().StringVar(&server, "server", "", "fail if the adapter has a problem with this server: vllm or llama.cpp; without it, both are reported")
+	return cmd
 }
 
-// runVerify fails with one line for each file that differs from the
+// runVerify checks what is in dir.
+func runVerify(ctx context.Context, dir, server string, out io.Writer) error {
+	if _, err := os.Stat(filepath.Join(dir, lora.ConfigFile)); err == nil {
+		return verifyAdapter(dir, server, out)
+	}
+	if server != "" {
+		return fmt.Errorf("--server: %s is no adapter directory, it has no %s", dir, lora.ConfigFile)
+	}
+	return verifyMerged(ctx, dir, out)
+}
+
+// verifyMerged fails with one line for each file that differs from the
 // certificate.
-func runVerify(ctx context.Context, dir string, out io.Writer) error {
+func verifyMerged(ctx context.Context, dir string, out io.Writer) error {
 	report, err := lora.VerifyDir(ctx, dir)
 	if err != nil {
 		return err
@@ -46,4 +71,31 @@ func runVerify(ctx context.Context, dir string, out io.Writer) error {
 		fmt.Fprintf(out, "warning of the merge: %s\n", w)
 	}
 	return nil
+}
+
+// verifyAdapter says which servers take the adapter as it is. It fails with one
+// line for each problem with the server asked for.
+func verifyAdapter(dir, server string, out io.Writer) error {
+	servers := []string{lora.ServerVLLM, lora.ServerLlamaCpp}
+	if server != "" {
+		servers = []string{server}
+	}
+	var faults []error
+	for _, name := range servers {
+		problems, err := lora.CheckServing(name, dir)
+		if err != nil {
+			return err
+		}
+		for _, p := range problems {
+			if server != "" {
+				faults = append(faults, fmt.Errorf("%s: %v", name, p))
+			} else {
+				fmt.Fprintf(out, "%s: %v\n", name, p)
+			}
+		}
+		if len(problems) == 0 {
+			fmt.Fprintf(out, "%s: takes %s as it is\n", name, dir)
+		}
+	}
+	return errors.Join(faults...)
 }

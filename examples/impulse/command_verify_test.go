@@ -40,3 +40,31 @@ func TestVerify(t *testing.T) {
 	require.Contains(t, errs, "config.json: file differs from its certificate")
 	require.Contains(t, errs, "extra: not in the certificate", "all at once")
 }
+
+// An adapter is checked for servers.
+func TestVerifyAdapter(t *testing.T) {
+	golden := filepath.Join(referenceModel, "golden")
+	for _, row := range []struct {
+		name, dir string
+		args      []string
+		out, errs []string // parts; no errs for success
+	}{
+		{name: "plain", dir: "adapter-lora", out: []string{"vllm: takes ", "llama.cpp: takes "}},
+		{name: "DoRA, for information", dir: "adapter-dora", out: []string{"vllm: use_dora: ", "llama.cpp: use_dora: ", "merge the adapter"}},
+		{name: "DoRA for vLLM", dir: "adapter-dora", args: []string{"--server", "vllm"}, errs: []string{"impulse: vllm: use_dora: "}},
+		{name: "another server", dir: "adapter-lora", args: []string{"--server", "ollama"}, errs: []string{`"ollama", want "vllm" or "llama.cpp"`}},
+		{name: "no adapter", dir: ".", args: []string{"--server", "vllm"}, errs: []string{"no adapter directory"}},
+		{name: "nothing", dir: ".", errs: []string{"no valid certificate", "no directory that Merge wrote"}},
+		{name: "two", dir: ".", args: []string{"x"}, errs: []string{"verify wants one directory, not 2: impulse verify DIR"}},
+	} {
+		var out, errs bytes.Buffer
+		status := execute(newVerifyCommand(), append(row.args, filepath.Join(golden, row.dir)), &out, &errs)
+		require.Equal(t, row.errs != nil, status == 1, "%s: %s", row.name, errs.String())
+		for _, part := range row.out {
+			require.Contains(t, out.String(), part, row.name)
+		}
+		for _, part := range row.errs {
+			require.Contains(t, errs.String(), part, row.name)
+		}
+	}
+}
