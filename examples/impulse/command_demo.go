@@ -175,7 +175,7 @@ func (d *demo) train(ctx context.Context) error {
 }
 
 func (d *demo) merge(ctx context.Context) error {
-	return runMerge(ctx, mergeOptions{AdapterPath: d.path("adapter"), OutputPath: d.path("merged"), Dtype: "keep"}, d.out, d.log)
+	return runMerge(ctx, mergeOptions{AdapterPaths: []string{d.path("adapter")}, OutputPath: d.path("merged"), Dtype: "keep", VerifyDtype: "float32"}, d.out, d.log)
 }
 
 func (d *demo) validate(ctx context.Context, name, model string, constrained bool) error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -17,46 +18,92 @@ import (
 
 // mergeOptions are the flags of merge.
 type mergeOptions struct {
-	AdapterPath, OutputPath, BaseModel string
-	Dtype                              string
-	MaxShardSize                       int64
-	AllowDrift, Download               bool
+	AdapterPaths          []string
+	OutputPath, BaseModel string
+	Dtype                 string
+	MaxShardSize          int64
+	AllowDrift, Download  bool
+	Weights               []float64 // of each adapter; none for 1
+	Method                string
+	Density               float64
+	Seed                  uint64
+	Rank                  int
+	Verify                int // prompts
+	VerifyDtype, VerifyOn string
 }
 
 func newMergeCommand() *cobra.Command {
 	var o mergeOptions
 	cmd := &cobra.Command{
-		Use:     "merge",
-		Short:   "Merge an adapter into its base, as a model directory for deployment",
-		Example: `  impulse merge --adapter-path models/impulse --output-path models/impulse-merged`,
-		Args:    cobra.NoArgs,
+		Use:   "merge",
+		Short: "Merge an adapter into its base, as a model directory for deployment",
+		Long: `Merge an adapter, or several, into their base, as a model directory for
+deployment. The directory gets its name when it is complete, was read back, and,
+with --verify, answers as base and adapter do. "impulse verify DIR" checks its
+files at any time later.`,
+		Example: `  impulse merge --adapter-path models/impulse --output-path models/impulse-merged --verify 4
+  impulse merge --adapter-path a --adapter-path b --weights 0.7,0.3 --method ties --density 0.5 --output-path merged`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runMerge(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.AdapterPath, "adapter-path", "", "adapter directory (required)")
+	f.StringArrayVar(&o.AdapterPaths, "adapter-path", nil, "adapter directory, several times to merge several (required)")
 	f.StringVar(&o.OutputPath, "output-path", "", "directory to write; it must not exist or be empty (required)")
 	f.StringVar(&o.BaseModel, "base-model", "", "base of the adapter, if it is not where the adapter says")
 	f.StringVar(&o.Dtype, "dtype", "keep", "dtype of the merged weights: keep, bfloat16, float16 or float32")
 	f.Int64Var(&o.MaxShardSize, "max-shard-size", 0, "largest file in bytes; 0 for 5 GB, as Transformers writes")
 	f.BoolVar(&o.Download, "download", false, "fetch a base that is not in the local cache")
 	f.BoolVar(&o.AllowDrift, "allow-drift", false, "merge although tokenizer or base differ from training")
+	f.Float64SliceVar(&o.Weights, "weights", nil, "factor of each adapter's update, in the order of --adapter-path; without it, 1")
+	f.StringVar(&o.Method, "method", "linear", "how updates of several adapters become one: linear, cat, svd, ties or dare")
+	f.Float64Var(&o.Density, "density", 0, "part of each update that ties and dare keep, above 0 and up to 1")
+	f.Uint64Var(&o.Seed, "seed", 0, "where dare takes its random choices from")
+	f.IntVar(&o.Rank, "rank", 0, "rank that svd reduces the update to")
+	f.IntVar(&o.Verify, "verify", 0, "compare the merged model with base and adapter after this many prompts; 0 for not at all")
+	f.StringVar(&o.VerifyDtype, "verify-dtype", "float32", "dtype to compute that in: float32, bfloat16, float16 or auto")
+	f.StringVar(&o.VerifyOn, "backend", "auto", "for --verify: auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so")
 	return cmd
+}
+
+// check lists what is wrong with the flags.
+func (o *mergeOptions) check() error {
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	check(len(o.AdapterPaths) > 0, "--adapter-path is required")
+	check(o.OutputPath != "", "--output-path is required")
+	check(len(o.Weights) == 0 || len(o.Weights) == len(o.AdapterPaths), "--weights has %d numbers for %d adapters", len(o.Weights), len(o.AdapterPaths))
+	check(o.Verify >= 0, "--verify is %d, want 0 or more", o.Verify)
+	check(slices.Contains([]string{"float32", "bfloat16", "float16", "auto"}, o.VerifyDtype), "--verify-dtype is %q, want float32, bfloat16, float16 or auto", o.VerifyDtype)
+	full := o.Method == string(lora.MethodTIES) || o.Method == string(lora.MethodDARE)
+	check(o.Verify == 0 || !full, "--verify with --method %s: there is no adapter to compare with, as the update has full rank", o.Method)
+	return errors.Join(faults...)
+}
+
+// adapters are those to be merged, with their weights.
+func (o *mergeOptions) adapters() []lora.WeightedAdapter {
+	var list []lora.WeightedAdapter
+	for i, dir := range o.AdapterPaths {
+		weight := 1.0
+		if i < len(o.Weights) {
+			weight = o.Weights[i]
+		}
+		list = append(list, lora.WeightedAdapter{Dir: dir, Weight: weight})
+	}
+	return list
 }
 
 // runMerge merges and says what was done.
 func runMerge(ctx context.Context, o mergeOptions, out, log io.Writer) error {
-	var faults []error
-	for _, r := range []struct{ flag, value string }{{"--adapter-path", o.AdapterPath}, {"--output-path", o.OutputPath}} {
-		if r.value == "" {
-			faults = append(faults, fmt.Errorf("%s is required", r.flag))
-		}
-	}
-	if err := errors.Join(faults...); err != nil {
+	if err := o.check(); err != nil {
 		return err
 	}
-	adapter, err := lora.ReadAdapter(o.AdapterPath)
+	adapter, err := lora.ReadAdapter(o.AdapterPaths[0])
 	if err != nil {
 		return err
 	}
@@ -64,14 +111,26 @@ func runMerge(ctx context.Context, o mergeOptions, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := o.checkContract(ctx, base, out); err != nil {
-		return err
+	for _, dir := range o.AdapterPaths {
+		if err := o.checkContract(ctx, dir, base, out); err != nil {
+			return err
+		}
+	}
+	opts := lora.MergeOptions{
+		Base: base, Adapters: o.adapters(), Output: o.OutputPath, Dtype: o.Dtype, MaxShardSize: o.MaxShardSize,
+		Method: lora.MergeMethod(o.Method), Density: o.Density, Seed: o.Seed, Rank: o.Rank,
+	}
+	if o.Verify > 0 {
+		verify, done, err := o.verifier(base, out, log)
+		if err != nil {
+			return err
+		}
+		defer done()
+		opts.Verify = verify
 	}
 	bar := newProgress(log, "merging")
-	report, err := lora.Merge(ctx, lora.MergeOptions{
-		Base: base, Adapter: o.AdapterPath, Output: o.OutputPath, Dtype: o.Dtype, MaxShardSize: o.MaxShardSize,
-		Progress: func(p lora.MergeProgress) { bar.set(p.Done, p.Total, "") },
-	})
+	opts.Progress = func(p lora.MergeProgress) { bar.set(p.Done, p.Total, p.Stage) }
+	report, err := lora.Merge(ctx, opts)
 	bar.done()
 	if err != nil {
 		return err
@@ -84,11 +143,12 @@ func runMerge(ctx context.Context, o mergeOptions, out, log io.Writer) error {
 	return nil
 }
 
-// checkContract refuses a base or tokenizer other than that of training.
-func (o *mergeOptions) checkContract(ctx context.Context, base string, out io.Writer) error {
-	trained, err := chatml.ReadContract(filepath.Join(o.AdapterPath, chatml.ContractFile))
+// checkContract refuses a base or tokenizer other than that of an adapter's
+// training.
+func (o *mergeOptions) checkContract(ctx context.Context, adapter, base string, out io.Writer) error {
+	trained, err := chatml.ReadContract(filepath.Join(adapter, chatml.ContractFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		fmt.Fprintf(out, "no %s in %s: nothing says how the model was prompted\n", chatml.ContractFile, o.AdapterPath)
+		fmt.Fprintf(out, "no %s in %s: nothing says how the model was prompted\n", chatml.ContractFile, adapter)
 		return nil
 	}
 	if err != nil {

@@ -60,6 +60,9 @@ func runTrain(ctx context.Context, o trainOptions, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := o.checkBase(base); err != nil {
+		return err
+	}
 	if o.WandB {
 		fmt.Fprintf(out, "--use-wandb: metrics go to %s; docs/metrics.md has ten lines of Python that upload it\n", filepath.Join(o.OutputDir, metricsFile))
 	}
@@ -115,6 +118,9 @@ func (o *trainOptions) train(ctx context.Context, backend compute.Backend, base 
 		100*float64(r.layers.NumParameters())/float64(r.model.Config.NumParameters()), r.model.Config.NumParameters())
 	config := o.Train
 	config.Checkpoints.Dir, config.Checkpoints.AddFiles = o.OutputDir, r.addFiles
+	if config.Checkpoints.Limit > 0 {
+		config.Checkpoints.Limit = max(config.Checkpoints.Limit, o.Average.Checkpoints)
+	}
 	config.Checkpoints.Identity = map[string]string{
 		"base weights": data.contract.BaseSHA256, "tokenizer": data.contract.TokenizerSHA256,
 		"backend": backend.Name(), "dtype": r.model.DType().String(), "metric": fmt.Sprint(o.Metric, " constrained ", o.Constrained),
@@ -123,10 +129,13 @@ func (o *trainOptions) train(ctx context.Context, backend compute.Backend, base 
 		return err
 	}
 	defer r.trainer.Close()
+	if err := r.checkAverage(); err != nil {
+		return err
+	}
 	if err := r.fit(ctx); err != nil {
 		return err
 	}
-	return r.finish()
+	return r.finish(ctx)
 }
 
 // fit runs the trainer. Whatever follows a run is one of the hooks: a reporter

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -131,6 +132,10 @@ func TestTrainRefuses(t *testing.T) {
 	bare := t.TempDir()
 	empty := filepath.Join(t.TempDir(), "empty.jsonl")
 	require.NoError(t, os.WriteFile(empty, nil, 0o644))
+	twice := filepath.Join(t.TempDir(), "twice.jsonl")
+	first, _, _ := bytes.Cut(read(t, data), []byte("\n"))
+	require.NoError(t, os.WriteFile(twice, append(read(t, data), first...), 0o644))
+	tests := overlapping(t)
 	for _, row := range []struct {
 		name string
 		args []string
@@ -142,11 +147,23 @@ func TestTrainRefuses(t *testing.T) {
 			[]string{"0 epochs", "learning rate -1", "r: invalid setting: 0", "accumulation over 0"}},
 		{"output in use", []string{"--model", tinyModel, "--data", data, "--output-dir", full}, []string{"is not empty; choose another or say --overwrite"}},
 		{"unknown model", []string{"--model", "BSC-LT/none", "--data", data, "--output-dir", "out"}, []string{"hf download BSC-LT/none"}},
-		{"a directory that is no model", []string{"--model", bare, "--data", data, "--output-dir", "out"}, []string{"no tokenizer.json in " + bare}},
+		{"a directory that is no model", []string{"--model", bare, "--data", data, "--output-dir", "out"}, []string{bare + " is not a model directory"}},
 		{"no data", []string{"--model", tinyModel, "--data", "none.jsonl", "--output-dir", "out"}, []string{"none.jsonl"}},
 		{"empty data", []string{"--model", tinyModel, "--data", empty, "--output-dir", "out"}, []string{"empty.jsonl: no examples"}},
 		{"too long", []string{"--model", tinyModel, "--data", data, "--output-dir", "out", "--max-length", "100"}, []string{"TRAIN_0001", "100"}},
 		{"faults of a config file", []string{"--config", config}, []string{"no flag --lora-x", "lora-r"}},
+		{"data out of range", []string{"--batch-size", "0", "--max-length", "0", "--max-shapes", "0", "--eval-split", "2", "--date", "today", "--prompt-file", "none.txt", "--schema", "none.json", "--allow-test-overlap"},
+			[]string{"--batch-size 0", "--max-length 0", "--max-shapes 0", "--eval-split 2", `--date "today"`, "--prompt-file: stat none.txt", "--schema: stat none.json", "--allow-test-overlap goes with"}},
+		{"a directory of data", []string{"--model", tinyModel, "--data", "demo/data/batches", "--output-dir", "out"}, []string{"demo/data/batches is a directory", "impulse prepare --input-dir"}},
+		{"not in the model", []string{"--model", tinyModel, "--data", data, "--output-dir", "out", "--target-modules", "q_proj,k", "--max-length", "4096"},
+			[]string{"--target-modules k: the model has no such layer; it has down_proj", "the model has 2048 positions"}},
+		{"an id twice", []string{"--model", tinyModel, "--data", twice, "--output-dir", "out"}, []string{"TRAIN_0001", "records 1 and 5"}},
+		{"tested on what was trained", []string{"--model", tinyModel, "--data", data, "--output-dir", "out", "--test-file", tests}, []string{
+			"2 of 3 test queries are in the training data", `test query same "AGRICULTURA de precisió: universitats, centres de recerca"`, "record TRAIN_0001 of all.jsonl is the same",
+			"test query near", "record TRAIN_0015 of all.jsonl resembles it", "--allow-test-overlap",
+		}},
+		{"means of nothing", []string{"--average-checkpoints", "1", "--average-method", "x", "--average-rank", "-1"},
+			[]string{"--average-checkpoints 1", `--average-method "x"`, "--average-rank -1"}},
 		{"unknown backend", []string{"--model", tinyModel, "--data", data, "--output-dir", filepath.Join(bare, "o"), "--backend", "tpu9"}, []string{"backend tpu9"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -161,6 +178,36 @@ func TestTrainRefuses(t *testing.T) {
 			require.NoDirExists(t, "out")
 		})
 	}
+}
+
+// overlapping writes test queries: two that are in the training data or nearly
+// so, and one that is not.
+func overlapping(t *testing.T) string {
+	t.Helper()
+	var lines strings.Builder
+	for _, q := range [][2]string{
+		{"same", "AGRICULTURA de precisió: universitats, centres de recerca"},
+		{"near", "Quines iniciatives s'han fet sobre energia eòlica marina amb centre de recerca?"},
+		{"other", "quantum sensors in Girona"},
+	} {
+		fmt.Fprintf(&lines, `{"id": %q, "prompt": %q, "completion": "{}"}`+"\n", q[0], q[1])
+	}
+	path := filepath.Join(t.TempDir(), "tests.jsonl")
+	require.NoError(t, os.WriteFile(path, []byte(lines.String()), 0o644))
+	return path
+}
+
+// TestDryRun plans without the base's weights, and writes nothing.
+func TestDryRun(t *testing.T) {
+	base, dir := t.TempDir(), filepath.Join(t.TempDir(), "out")
+	for _, name := range []string{"config.json", "tokenizer.json", "tokenizer_config.json"} {
+		require.NoError(t, os.WriteFile(filepath.Join(base, name), read(t, filepath.Join(tinyModel, name)), 0o644))
+	}
+	status, out, errs := impulseMain(t, "train", "--model", base, "--data", prepared(t, 4), "--output-dir", dir, "--dry-run", "--test-file", overlapping(t), "--allow-test-overlap")
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "training on 3 examples")
+	require.Contains(t, out, "warning: --test-file")
+	require.NoDirExists(t, dir)
 }
 
 // TestDrift checks that an adapter is not served otherwise than it was trained.

@@ -25,6 +25,9 @@ func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer)
 		return nil, err
 	}
 	fmt.Fprintf(out, "%s: %d records, format %s\n", o.Data, len(records), format)
+	if err := o.checkOverlap(records, out); err != nil {
+		return nil, err
+	}
 	tok, err := tokenizer.Load(base)
 	if err != nil {
 		return nil, err

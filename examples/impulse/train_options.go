@@ -18,7 +18,8 @@ import (
 // trainOptions are the flags of train.
 type trainOptions struct {
 	Model, Data, OutputDir, InitAdapter string
-	PromptFile                          string
+	PromptFile, TestFile                string
+	AllowTestOverlap                    bool
 	Schema, Backend, Dtype, Quantize    string
 	Date                                string
 	BOS, NoDefaultSystem                bool
@@ -31,6 +32,7 @@ type trainOptions struct {
 	Resume, ResumeAnyway                bool
 	Metric                              string
 	Constrained                         bool
+	Average                             averageOptions
 
 	LoRA  lora.Config
 	Train train.Config
@@ -51,6 +53,8 @@ func (o *trainOptions) addInputFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Model, "model", "", "base model: a directory, or a hub id in the local cache (required)")
 	f.BoolVar(&o.Download, "download", false, "fetch a hub model that is not in the local cache")
 	f.StringVar(&o.Data, "data", "", "examples: messages, prompt and completion, Alpaca, or annotated IMPULSE records; JSON Lines or an array (required)")
+	f.StringVar(&o.TestFile, "test-file", "", "queries for a later test: refuse to train if they, or near duplicates, are among the examples")
+	f.BoolVar(&o.AllowTestOverlap, "allow-test-overlap", false, "with --test-file: list such queries and train")
 	f.StringVar(&o.PromptFile, "prompt-file", "", "system prompt of annotated IMPULSE records; without it the built-in one")
 	f.StringVar(&o.OutputDir, "output-dir", "", "directory for the adapter (required)")
 	f.StringVar(&o.InitAdapter, "init-adapter", "", "start from this adapter instead of a new one")
@@ -108,6 +112,9 @@ func (o *trainOptions) addRunFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Metric, "metric", lossMetric, "what makes an adapter the best: loss, or the share of held-out queries answered right (strict, relaxed) or with valid JSON (validity)")
 	f.BoolVar(&o.Constrained, "constrained", true, "keep the answers for --metric strict and relaxed to the schema, as validate does; never those for validity")
 	f.IntVar(&o.Train.EarlyStoppingPatience, "early-stopping-patience", 3, "stop after this many evaluations in a row that were not better; 0 for never")
+	f.IntVar(&o.Average.Checkpoints, "average-checkpoints", 0, "the result is the mean of the newest so many checkpoints, of which at least as many are kept; 0 for none")
+	f.StringVar(&o.Average.Method, "average-method", string(lora.AverageDelta), "what is averaged: delta (the updates B·A, exact) or factors (A and B apart, as the public IMPULSE scripts do)")
+	f.IntVar(&o.Average.Rank, "average-rank", 0, "highest rank of the mean of the updates; 0 for the sum of the ranks, which holds it exactly")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "write into an output directory that is not empty, and remove the checkpoints in it")
 	f.BoolVar(&o.DryRun, "dry-run", false, "check everything, print the plan, train nothing")
 	f.BoolVar(&o.WandB, "use-wandb", false, "say how the metrics reach Weights & Biases")
@@ -137,7 +144,7 @@ func (o *trainOptions) check() error {
 	if _, ok := checkpointingModes[o.GradientCheckpointing]; !ok {
 		faults = append(faults, fmt.Errorf("--gradient-checkpointing=%s, want auto, on or off", o.GradientCheckpointing))
 	}
-	faults = append(faults, o.checkBackend(), o.checkMetric(), o.checkOutput())
+	faults = append(faults, o.checkData(), o.checkBackend(), o.checkMetric(), o.Average.check(o.LoRA.UseDoRA), o.checkOutput())
 	return errors.Join(faults...)
 }
 

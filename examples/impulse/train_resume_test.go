@@ -114,3 +114,27 @@ func TestResume(t *testing.T) {
 	require.Equal(t, 1, status)
 	require.Contains(t, errs, "holds other files and no run to resume")
 }
+
+// TestTrainAverages says what the mean of checkpoints is, and how far the mean
+// of the factors is from it.
+func TestTrainAverages(t *testing.T) {
+	data := prepared(t, 3)
+	for method, rank := range map[string]int{"delta": 2, "factors": 1} {
+		dir := filepath.Join(t.TempDir(), method)
+		status, out, errs := impulseMain(t, append(smallRun(data, dir), "--epochs", "1", "--save-steps", "1", "--save-total-limit", "1", "--average-checkpoints", "2", "--average-method", method)...)
+		require.Zero(t, status, errs)
+		for _, want := range []string{
+			"mean of checkpoint-1, checkpoint-2, method " + method, "where averaging the factors A and B is", "the mean has loss",
+			"adapter written to " + dir + ": the mean of checkpoints", "is in " + filepath.Join(dir, "checkpoint-2"), "is in " + filepath.Join(dir, lastDir),
+		} {
+			require.Contains(t, out, want)
+		}
+		a, err := lora.ReadAdapter(dir)
+		require.NoError(t, err)
+		require.Equal(t, rank, a.Config.Rank)
+		require.DirExists(t, filepath.Join(dir, "checkpoint-1"), "more are kept than the limit")
+	}
+	status, _, errs := impulseMain(t, append(smallRun(data, filepath.Join(t.TempDir(), "o")), "--average-checkpoints", "9")...)
+	require.Equal(t, 1, status)
+	require.Contains(t, errs, "--average-checkpoints 9: this run writes 2")
+}

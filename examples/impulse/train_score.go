@@ -47,10 +47,7 @@ type question struct {
 func questions(held []dataset.Example, records []dataset.Record) []question {
 	byID := map[string]dataset.Record{}
 	for i, r := range records {
-		if r.ID == "" {
-			r.ID = fmt.Sprintf("#%d", i+1) // as dataset.Builder calls it
-		}
-		byID[r.ID] = r
+		byID[nameOf(r, i)] = r
 	}
 	var list []question
 	for _, e := range held {

@@ -43,7 +43,9 @@ type Checkpoints struct {
 	// Steps writes one after each so many optimiser steps as well; 0 does not.
 	Steps int
 	// Limit is how many are kept, the newest, and beside them the one with the
-	// best evaluation; 0 keeps all.
+	// best evaluation; 0 keeps all. One that an interruption wrote is kept until
+	// the next and does not count, so that a run which was interrupted ends with
+	// the same checkpoints as one that was not.
 	Limit int
 	// Identity is what must be the same for a run to be continued, by name,
 	// beside what the trainer sees itself: such as a hash of the base weights.
@@ -147,11 +149,45 @@ func (t *Trainer) Saved() string {
 	return filepath.Join(t.config.Checkpoints.Dir, checkpointName(t.saved))
 }
 
+// Newest returns the directories of the newest n checkpoints, or all if there are
+// fewer, the newest first, without those that interruptions wrote.
+func (t *Trainer) Newest(n int) ([]string, error) {
+	steps, err := listCheckpoints(t.config.Checkpoints.Dir)
+	var dirs []string
+	for _, step := range steps {
+		if len(dirs) < n && t.planned(step) {
+			dirs = append(dirs, filepath.Join(t.config.Checkpoints.Dir, checkpointName(step)))
+		}
+	}
+	return dirs, err
+}
+
+// PlannedCheckpoints is how many checkpoints the run writes if it goes on to its
+// end.
+func (t *Trainer) PlannedCheckpoints() int {
+	n := 0
+	for step := range t.TotalSteps() {
+		if t.planned(step + 1) {
+			n++
+		}
+	}
+	return n
+}
+
+// planned tells whether a checkpoint is due after a step whatever happens.
+func (t *Trainer) planned(step int) bool {
+	n := t.config.Checkpoints.Steps
+	return n > 0 && step%n == 0 || step%t.StepsPerEpoch() == 0 || step == t.TotalSteps()
+}
+
 // save writes the checkpoint of the present step, unless it is there, and
 // removes those that are too many.
 func (t *Trainer) save(hooks Hooks) error {
-	if t.config.Checkpoints.Dir == "" || t.saved == t.state.Step {
+	if t.config.Checkpoints.Dir == "" {
 		return nil
+	}
+	if t.saved == t.state.Step {
+		return t.prune()
 	}
 	start := time.Now()
 	c := Checkpoint{Dir: filepath.Join(t.config.Checkpoints.Dir, checkpointName(t.state.Step)), Step: t.state.Step, Epoch: t.epochs()}
@@ -254,18 +290,25 @@ func writeMoments(path string, moments ...*tensors.Tensor) error {
 	return w.Commit()
 }
 
-// prune removes all checkpoints but the newest Limit and the best.
+// prune removes all checkpoints but the newest Limit, the best and the present
+// one.
 func (t *Trainer) prune() error {
-	limit := t.config.Checkpoints.Limit
-	if limit == 0 {
+	if t.config.Checkpoints.Dir == "" {
 		return nil
 	}
 	steps, err := listCheckpoints(t.config.Checkpoints.Dir)
 	if err != nil {
 		return err
 	}
-	for i, step := range steps {
-		if i < limit || t.state.Best != nil && t.state.Best.Step == step {
+	limit, planned := t.config.Checkpoints.Limit, 0
+	for _, step := range steps {
+		if t.planned(step) {
+			planned++
+			if limit == 0 || planned <= limit {
+				continue
+			}
+		}
+		if step == t.saved || t.state.Best != nil && t.state.Best.Step == step {
 			continue
 		}
 		if err := removeDir(filepath.Join(t.config.Checkpoints.Dir, checkpointName(step))); err != nil {

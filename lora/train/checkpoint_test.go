@@ -258,6 +258,33 @@ func TestCheckpointLimit(t *testing.T) {
 	require.False(t, r.StoppedEarly())
 }
 
+// An interruption leaves no trace among the checkpoints of a finished run.
+func TestInterruptedCheckpointGoes(t *testing.T) {
+	m := tinyModel(t, salamandratest.Go(t))
+	dir := t.TempDir()
+	limit := func(c *Config, _ *lora.Config, _ *dataset.PlanOptions) {
+		c.Checkpoints.Limit, c.Checkpoints.Steps, c.Epochs = 2, 4, 3
+	}
+	first := newRun(t, m, dir, limit)
+	require.Equal(t, 5, first.PlannedCheckpoints(), "3, 4, 6, 8, 9")
+	ctx, hooks := first.cancelAfter(t, 7)
+	require.ErrorIs(t, first.Run(ctx, hooks), context.Canceled)
+	kept, err := listCheckpoints(dir)
+	require.NoError(t, err)
+	require.Subset(t, kept, []int{7, 6, 4}, "7 does not count")
+	first.Close()
+	second := newRun(t, m, dir, limit)
+	_, err = second.Resume(false)
+	require.NoError(t, err)
+	require.NoError(t, second.Run(t.Context(), second.hooks))
+	newest, err := second.Newest(2)
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Join(dir, "checkpoint-9"), filepath.Join(dir, "checkpoint-8")}, newest)
+	kept, err = listCheckpoints(dir)
+	require.NoError(t, err)
+	require.NotContains(t, kept, 7)
+}
+
 // A run ends when evaluations get no better, also if it was stopped in between.
 func TestEarlyStopping(t *testing.T) {
 	m := tinyModel(t, salamandratest.Go(t))

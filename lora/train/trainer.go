@@ -175,7 +175,7 @@ func (t *Trainer) pass(ctx context.Context, hooks Hooks) error {
 		if err := hooks.Step(s); err != nil {
 			return err
 		}
-		if n := t.config.Checkpoints.Steps; n > 0 && s.Step%n == 0 && t.state.Batch < len(order) {
+		if t.planned(s.Step) && t.state.Batch < len(order) && s.Step < t.TotalSteps() {
 			if err := t.save(hooks); err != nil {
 				return err
 			}

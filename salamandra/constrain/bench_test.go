@@ -56,6 +56,20 @@ func bigVocabulary() (*Vocabulary, time.Duration) {
 	return v, time.Since(start)
 }
 
+// BenchmarkCompile times reading the schema of IMPULSE, and its older variant.
+func BenchmarkCompile(b *testing.B) {
+	for _, name := range []string{"impulse.json", "impulse_v1.json"} {
+		schema := readTestdata(b, name)
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := Compile(schema, UntrustedOptions()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkAllowed times the masks of a whole IMPULSE answer, byte by byte: with
 // cold and with warm caches, with a budget that just suffices, and with the
 // constants of a new request each time.

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -56,12 +55,6 @@ var tinyVocabulary = sync.OnceValues(func() (*tokenizer.Tokenizer, *Vocabulary) 
 	end, _ := tok.TokenID("<|im_end|>")
 	return tok, TokenizerVocabulary(tok, []int32{end})
 })
-
-func TestCompileIsFast(t *testing.T) {
-	start := time.Now()
-	mustCompile(t, string(readTestdata(t, "impulse.json")), DefaultOptions())
-	require.Less(t, time.Since(start), 100*time.Millisecond)
-}
 
 // The older variant ties one field to another by if and then.
 func TestImpulseVariant(t *testing.T) {

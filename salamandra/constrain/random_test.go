@@ -41,6 +41,19 @@ type schemaWriter struct{ *rand.Rand }
 
 func (w schemaWriter) pick(list ...string) string { return list[w.IntN(len(list))] }
 
+// document is a schema, at times with parts that it refers to or chooses from.
+func (w schemaWriter) document() string {
+	switch w.IntN(8) {
+	case 0:
+		return fmt.Sprintf(`{"$defs":{"d":%s},"type":"object","properties":{"x":{"$ref":"#/$defs/d"},"y":{"type":"array","items":{"$ref":"#/$defs/d"},"maxItems":2}},"required":["%s"],"additionalProperties":false}`,
+			w.schema(2), w.pick("x", "y"))
+	case 1:
+		return fmt.Sprintf(`{"oneOf":[{"type":"object","required":["t","v"],"properties":{"t":{"const":"a"},"v":%s}},{"type":"object","required":["t"],"properties":{"t":{"enum":["b","c"]},"v":%s}},{"type":"null"}]}`,
+			w.schema(2), w.schema(2))
+	}
+	return w.schema(3)
+}
+
 func (w schemaWriter) schema(depth int) string {
 	kind := w.IntN(14)
 	if depth == 0 {
@@ -161,8 +174,12 @@ func TestRandomSchemas(t *testing.T) {
 	t.Logf("seed %d", seed)
 	w := schemaWriter{rand.New(rand.NewPCG(seed, 1))}
 	v := wordyVocabulary()
-	for i := range 1000 {
-		schema := w.schema(3)
+	n := 1000
+	if testing.Short() {
+		n = 100
+	}
+	for i := range n {
+		schema := w.document()
 		g, err := Compile([]byte(schema), Options{Indent: w.IntN(3), MaxStates: 100_000})
 		require.NoError(t, err, schema)
 		if i%50 == 0 {
@@ -184,7 +201,11 @@ func (w schemaWriter) pickInt(list ...int) int { return list[w.IntN(len(list))] 
 func TestMasksAreExact(t *testing.T) {
 	w := schemaWriter{rand.New(rand.NewPCG(7, 7))}
 	v := wordyVocabulary()
-	for range 150 {
+	n := 150
+	if testing.Short() {
+		n = 20
+	}
+	for range n {
 		schema := w.schema(2)
 		g := mustCompile(t, schema, DefaultOptions())
 		g.b.limit = w.pickInt(20, 100_000)
@@ -201,4 +222,29 @@ func TestMasksAreExact(t *testing.T) {
 			return allowed[w.IntN(len(allowed))]
 		})
 	}
+}
+
+// FuzzAnswers writes the answer to a schema under a budget, both from the
+// fuzzer's numbers, and asks the oracle.
+func FuzzAnswers(f *testing.F) {
+	for seed := range uint64(20) {
+		f.Add(seed, uint8(7*seed), []byte{byte(seed), 1, 200, 30})
+	}
+	v := wordyVocabulary()
+	f.Fuzz(func(t *testing.T, seed uint64, budget uint8, choices []byte) {
+		w := schemaWriter{rand.New(rand.NewPCG(seed, 3))}
+		schema := w.document()
+		g, err := Compile([]byte(schema), Options{Indent: w.IntN(3), MaxStates: 100_000})
+		require.NoError(t, err, schema)
+		at := 0
+		answer := decode(t, g, v, int(budget), func(_ *Matcher, allowed []int32) int32 {
+			if len(choices) == 0 {
+				return allowed[0]
+			}
+			at++
+			return allowed[int(choices[at%len(choices)])*len(allowed)/256]
+		})
+		requireValid(t, oracle(t, schema), schema, answer)
+		require.True(t, g.Match(answer), "%s\n%s", schema, answer)
+	})
 }
