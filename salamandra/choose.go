@@ -3,7 +3,6 @@ package salamandra
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/gomlx/gomlx/core/tensors"
 )
@@ -38,7 +37,7 @@ func (s *scores) choose(r *row, i int) (int32, error) {
 	}
 	var history []int32
 	if r.RepetitionPenalty != 1 {
-		history = slices.Concat(r.Prompt, r.out.IDs)
+		history = r.text
 	}
 	return r.next(r.draw, logits, history), nil
 }

@@ -27,8 +27,11 @@ type row struct {
 	draw    *rand.Rand
 	at      int     // place in the cache
 	length  int     // tokens in the cache
+	text    []int32 // prompt and answer
 	pending []int32 // tokens to compute before the next choice
 	draft   []run   // what may come after them, computed with them
+	guessed int     // tokens in drafts so far
+	right   int     // of these, how many came true
 	ended   bool
 }
 
@@ -128,12 +131,13 @@ func (g *Generator) admit(t *task, v *variant) error {
 		return err
 	}
 	r := &row{task: t, g: g, variant: v, prefix: p, draw: rand.New(rand.NewPCG(t.Seed, t.stream)), at: slices.Index(g.engine.rows, nil)}
-	r.out.PromptTokens = len(t.Prompt)
+	r.out.PromptTokens, r.text = len(t.Prompt), slices.Clone(t.Prompt)
 	if p != nil {
 		p.rows++
 		r.out.CachedTokens = len(p.ids)
 	}
 	v.rows++
+	v.guesses.learnFrom(t.Prompt, r.out.CachedTokens)
 	g.engine.rows[r.at] = r
 	forced, err := r.force()
 	r.pending = slices.Concat(t.Prompt[r.out.CachedTokens:], forced)
@@ -254,16 +258,15 @@ func (g *Generator) plan(rows []*row, p *prefix) (*batch, error) {
 		chunk, width = chunkShared, len(e.rows)
 	}
 	room := 0
+	if g.Guess > 0 {
+		e.draft(rows, chunk, width, g.Guess)
+	}
 	for _, r := range rows {
 		n := min(len(r.pending), chunk)
-		last := 0
-		if n == len(r.pending) {
-			for _, d := range r.draft {
-				n += len(d)
-			}
-			last = 1 + len(r.draft)
+		for _, d := range r.draft {
+			n += len(d)
 		}
-		s.n, s.s, s.r, room = s.n+n, max(s.s, n), s.r+last, max(room, r.length+n)
+		s.n, s.s, room = s.n+n, max(s.s, n), max(room, r.length+n)
 	}
 	if err := e.cache.grow(width, room); err != nil {
 		return nil, err
@@ -308,18 +311,27 @@ func (g *Generator) plan(rows []*row, p *prefix) (*batch, error) {
 
 // round makes the shape one of few.
 func (s *stepShape) round() {
+	s.n = roundTokens(s.n, s.w)
+	s.r = mostChoices(s.n, s.w)
 	if s.w == 1 {
-		s.n = roundTo(s.n, 1, 4)
 		s.s = s.n
-		s.r = roundTo(s.r, 1, 8)
 		return
 	}
-	s.n = roundTo(s.n, s.w, 2)
 	if s.s > 1 {
 		s.s = roundTo(s.s, 16, 4)
 	}
-	s.r = roundTo(s.r, s.w, 2)
 }
+
+// roundTokens returns the places for n tokens of w rows.
+func roundTokens(n, w int) int {
+	if w == 1 {
+		return roundTo(n, 1, 4)
+	}
+	return roundTo(n, w, 2)
+}
+
+// mostChoices is how many tokens can be chosen in a step of n places.
+func mostChoices(n, w int) int { return min(n, max(8, 2*w)) }
 
 // roundTo returns the least of first, first·factor, ... that is n or more.
 func roundTo(n, first, factor int) int {
@@ -380,6 +392,9 @@ func (r *row) masks(visit func(d run, fill func(mask []uint32) error) error) err
 func (r *row) advance(s *scores, i int) error {
 	draft := r.draft
 	r.draft = nil
+	for _, d := range draft {
+		r.guessed += len(d)
+	}
 	for {
 		id, err := s.choose(r, i)
 		if err != nil {
@@ -394,6 +409,7 @@ func (r *row) advance(s *scores, i int) error {
 			return nil
 		}
 		r.length += len(tokens)
+		r.right += len(tokens)
 		draft, i = draft[1:], i+1
 	}
 }
@@ -432,6 +448,8 @@ func (r *row) force() ([]int32, error) {
 // append puts a token behind the answer.
 func (r *row) append(id int32) error {
 	r.out.IDs = append(r.out.IDs, id)
+	r.variant.guesses.learn(r.text, id)
+	r.text = append(r.text, id)
 	err := r.emit(id)
 	if r.Constraint != nil {
 		err = errors.Join(err, r.Constraint.Accept(id))

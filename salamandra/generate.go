@@ -39,6 +39,11 @@ type Generator struct {
 	// dtype for each token, 216 KiB in Salamandra 2B. Those used longest ago are
 	// dropped; the one computed last, and those in use, are kept in any case.
 	PrefixBytes int64
+	// Guess is how many tokens a step of one request has places for at least,
+	// 16 by default: those that are not certain yet are guessed from what came
+	// before, in other requests too, and kept where the model chooses the same.
+	// What an answer is does not depend on it. 0 is for no guesses.
+	Guess int
 
 	model    *Model
 	programs *programs
@@ -117,7 +122,7 @@ var (
 // the adapter are read at each step; after they have changed, as in training,
 // [Generator.Swap] drops what was computed with the old ones.
 func NewGenerator(m *Model, adapter Adapter) *Generator {
-	g := &Generator{Slots: 8, PrefixBytes: 1 << 30, model: m, programs: newPrograms(m), variant: newVariant(adapter)}
+	g := &Generator{Slots: 8, PrefixBytes: 1 << 30, Guess: 16, model: m, programs: newPrograms(m), variant: newVariant(adapter)}
 	g.idle.L = &g.mu
 	return g
 }
@@ -132,7 +137,7 @@ func (g *Generator) With(adapter Adapter) (*Generator, error) {
 	if g.closed {
 		return nil, ErrClosed
 	}
-	h := &Generator{Slots: g.Slots, MaxLength: g.MaxLength, PrefixBytes: g.PrefixBytes, model: g.model, programs: g.programs.share(), variant: newVariant(adapter)}
+	h := &Generator{Slots: g.Slots, MaxLength: g.MaxLength, PrefixBytes: g.PrefixBytes, Guess: g.Guess, model: g.model, programs: g.programs.share(), variant: newVariant(adapter)}
 	h.idle.L = &h.mu
 	h.warmed = slices.Clone(g.warmed)
 	h.variant.warm = slices.Clone(g.warmed)

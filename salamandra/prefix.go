@@ -17,6 +17,7 @@ type variant struct {
 	kept      []*prefix // the prefix cache, the one used last first
 	warm      [][]int32 // prefixes asked for and not computed yet
 	recent    [][]int32 // prompts, the last one last
+	guesses   guesses
 }
 
 func newVariant(a Adapter) *variant { return &variant{adapter: a, structure: structure(a)} }
@@ -108,6 +109,7 @@ func (g *Generator) keep(v *variant, ids []int32) error {
 		return err
 	}
 	v.kept = slices.Insert(v.kept, 0, p)
+	v.guesses.learnFrom(ids, 0)
 	total := int64(0)
 	v.kept = slices.DeleteFunc(v.kept, func(old *prefix) bool {
 		total += old.bytes

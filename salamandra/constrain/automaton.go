@@ -322,31 +322,38 @@ func (b *builder) shortestStep(n *node) (letter byte, next *node) {
 	return letter, next
 }
 
-// alphabet marks every byte of every string of n.
-func alphabet(n *node, seen map[*node]bool, bytes *[256]bool) {
-	if seen[n] {
+// needs marks the bytes that the shortest completions are spelt with, from n on,
+// which is left out unless first, and from every state that answers of n lead
+// to; some more may be marked. All others are bytes that an answer may hold and
+// can do without.
+func needs(n *node, first bool, seen map[needsKey]bool, bytes *[256]bool) {
+	if k := (needsKey{n, first}); seen[k] {
 		return
+	} else {
+		seen[k] = true
 	}
-	seen[n] = true
 	switch n.op {
 	case opText:
 		for i := range len(n.text) {
-			bytes[n.text[i]] = true
+			bytes[n.text[i]] = bytes[n.text[i]] || first || i > 0
 		}
 	case opByte:
-		for c := int(n.lo); c <= int(n.hi); c++ {
-			bytes[c] = true
-		}
+		bytes[n.lo] = bytes[n.lo] || first // see shortestStep
 	case opSeq:
-		alphabet(n.a, seen, bytes)
-		alphabet(n.b, seen, bytes)
+		needs(n.a, first, seen, bytes)
+		needs(n.b, true, seen, bytes)
 	case opAlt:
 		for _, x := range n.alts {
-			alphabet(x, seen, bytes)
+			needs(x, first && x.min == n.min, seen, bytes)
 		}
 	case opRule:
 		for _, x := range n.rule.parts() {
-			alphabet(x, seen, bytes)
+			needs(x, true, seen, bytes)
 		}
 	}
+}
+
+type needsKey struct {
+	n     *node
+	first bool
 }

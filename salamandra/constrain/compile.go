@@ -53,7 +53,7 @@ type Grammar struct {
 	schema *reading
 	opts   Options
 	start  *node
-	needed [256]bool // bytes that an answer may hold
+	needed [256]bool // bytes without which some answers could not be completed
 }
 
 // Compile reads a JSON Schema. See the package documentation for the keywords
@@ -127,7 +127,7 @@ func compile(b *builder, schema *reading, opts Options) (*Grammar, error) {
 		return nil, &CompileError{c.faults}
 	}
 	g := &Grammar{b: b, schema: schema, opts: opts, start: start}
-	alphabet(start, map[*node]bool{}, &g.needed)
+	needs(start, true, map[needsKey]bool{}, &g.needed)
 	return g, nil
 }
 

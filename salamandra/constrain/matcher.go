@@ -20,9 +20,9 @@ type Matcher struct {
 }
 
 // Matcher returns a matcher at the beginning of an answer. It fails with
-// ErrVocabulary if a byte that some answer needs is no token by itself, as it is
-// in vocabularies with byte fallback and in byte-level ones: only with those
-// can every answer be completed. What is cached for a vocabulary is kept as long
+// ErrVocabulary if a byte that some answer may need to be completed is no token
+// by itself. Vocabularies with byte fallback and byte-level ones have all that
+// matter. What is cached for a vocabulary is kept as long
 // as the grammar, so make the vocabulary once.
 func (g *Grammar) Matcher(v *Vocabulary) (*Matcher, error) {
 	if err := v.check(&g.needed); err != nil {

@@ -66,6 +66,14 @@ func TestVocabularyLacksBytes(t *testing.T) {
 	_, err := g.Matcher(NewVocabulary(256, bytesOf, []int32{0}))
 	require.ErrorIs(t, err, ErrVocabulary)
 	require.ErrorContains(t, err, "6c")
+	g = mustCompile(t, `{"type":"string","pattern":"^[k-m]*l$"}`, DefaultOptions())
+	_, err = g.Matcher(NewVocabulary(256, bytesOf, []int32{0}))
+	require.ErrorContains(t, err, "6c", "after any k")
+	for _, schema := range []string{`{"const":1}`, `{"type":"string"}`, `{"enum":[1,22]}`} {
+		g = mustCompile(t, schema, DefaultOptions())
+		_, err = g.Matcher(NewVocabulary(256, bytesOf, []int32{0}))
+		require.NoError(t, err, "an l is not needed in %s", schema)
+	}
 	g = mustCompile(t, `{"const":1}`, DefaultOptions())
 	_, err = g.Matcher(NewVocabulary(256, bytesOf, []int32{0}))
 	require.NoError(t, err, "no answer has an l")

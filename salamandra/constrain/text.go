@@ -18,9 +18,13 @@ func (b *builder) chars(ranges []runeRange) *node {
 		for c := r.lo; c <= min(r.hi, 0x7F); c++ {
 			if text := escape(c); text != "" {
 				list = append(list, b.literal(text))
-			} else {
-				list = append(list, b.byteIn(byte(c), byte(c)))
+				continue
 			}
+			from := c
+			for c < min(r.hi, 0x7F) && escape(c+1) == "" {
+				c++
+			}
+			list = append(list, b.byteIn(byte(from), byte(c)))
 		}
 		for _, part := range []runeRange{{0x80, 0x7FF}, {0x800, 0xD7FF}, {0xE000, 0xFFFF}, {0x10000, 0x10FFFF}} {
 			if lo, hi := max(r.lo, part.lo), min(r.hi, part.hi); lo <= hi {
