@@ -11,6 +11,7 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/salamandra"
@@ -117,6 +118,7 @@ func TestTrainedAdapter(t *testing.T) {
 // a generator with both.
 func TestRequestsEnd(t *testing.T) {
 	m := salamandratest.Load(t, salamandratest.Go(t), salamandratest.Reference(t, "models", "tiny-mha"))
+	leaks := goleak.IgnoreCurrent()
 	g := salamandra.NewGenerator(m, nil)
 	g.Slots = 2
 	var group sync.WaitGroup
@@ -164,6 +166,37 @@ func TestRequestsEnd(t *testing.T) {
 	_, err = g.With(nil)
 	require.ErrorIs(t, err, salamandra.ErrClosed)
 	g.Close()
+	goleak.VerifyNone(t, leaks)
+}
+
+// TestPrefixesDropped keeps two prefixes in memory for two and a half: the one
+// used longest ago makes room for a third.
+func TestPrefixesDropped(t *testing.T) {
+	m := salamandratest.Load(t, salamandratest.Go(t), salamandratest.Reference(t, "models", "tiny-mha"))
+	g := salamandra.NewGenerator(m, nil)
+	defer g.Close()
+	c := m.Config
+	const length = 64
+	each := int64(2*c.NumHiddenLayers*c.NumKeyValueHeads*c.HeadDim*length) * 4
+	g.PrefixBytes = each*2 + each/2
+	prompt := func(id int32) []int32 { return slices.Repeat([]int32{id}, length) }
+	ask := func(id int32, cached int) {
+		t.Helper()
+		p := append(prompt(id), 7)
+		got, err := g.Do(t.Context(), request(p, 3))
+		require.NoError(t, err)
+		require.Equal(t, cached, got.CachedTokens)
+		require.Equal(t, uncached(t, m, nil, p, 3), got.IDs)
+	}
+	require.NoError(t, g.Warm(t.Context(), prompt(100)))
+	require.NoError(t, g.Warm(t.Context(), prompt(200)))
+	ask(100, length) // so that the other one was used longest ago
+	require.Equal(t, 2*each, g.KeptBytes())
+	require.NoError(t, g.Warm(t.Context(), prompt(300)))
+	require.Equal(t, 2*each, g.KeptBytes())
+	ask(300, length)
+	ask(100, length)
+	ask(200, 0)
 }
 
 // TestPrefixFound sees that what prompts share is found without being told.

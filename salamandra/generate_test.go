@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/stretchr/testify/require"
 
 	"github.com/impulse-salamandra/finetune/evalx"
@@ -161,20 +163,32 @@ func answersOnly(list []salamandra.Generation) []salamandra.Generation {
 }
 
 // uncached continues a prompt greedily by computing all logits anew for each
-// token.
+// token. The places after it are padded, so that one program does.
 func uncached(t *testing.T, m *salamandra.Model, adapter salamandra.Adapter, prompt []int32, n int) []int32 {
 	t.Helper()
-	ids := slices.Clone(prompt)
-	for range n {
-		logits, err := m.Logits(adapter, [][]int32{ids})
+	layout := salamandra.SharedPrefix{B: 1, S: len(prompt) + n}
+	p, err := m.NewProgram("uncached", adapter, func(t salamandra.Transformer, args []*graph.Node) []*graph.Node {
+		x := t.Blocks(t.Embed(args[0]), layout.Positions(args[0].Graph()), layout)
+		return []*graph.Node{t.Logits(x)}
+	})
+	require.NoError(t, err)
+	defer p.Close()
+	ids := make([]int32, layout.S)
+	copy(ids, prompt)
+	for i := len(prompt); i < len(ids); i++ {
+		out, err := p.Call(ids)
 		require.NoError(t, err)
-		last, best := logits[0][len(ids)-1], 0
-		for i, x := range last {
+		logits, err := tensors.CopyFlatData[float32](out[0])
+		require.NoError(t, err)
+		require.NoError(t, out[0].FinalizeAll())
+		v := m.Config.VocabSize
+		last, best := logits[(i-1)*v:i*v], 0
+		for id, x := range last {
 			if x > last[best] {
-				best = i
+				best = id
 			}
 		}
-		ids = append(ids, int32(best))
+		ids[i] = int32(best)
 	}
 	return ids[len(prompt):]
 }
