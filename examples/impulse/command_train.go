@@ -149,7 +149,7 @@ func (r *trainRun) fit(ctx context.Context) error {
 		return err
 	}
 	defer r.metrics.close()
-	screen := newScreen(r.trainer.TotalSteps(), r.o.describe, r.out, r.log)
+	screen := newScreen(r)
 	defer screen.close()
 	hooks := train.Join(r.metrics.hooks(), screen.hooks())
 	if scorer != nil {

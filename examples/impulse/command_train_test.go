@@ -113,7 +113,7 @@ func checkMetrics(t *testing.T, path string) {
 			continue
 		}
 		steps++
-		for _, key := range []string{"step", "epoch", "loss", "grad_norm", "learning_rate", "tokens", "trained_tokens", "tokens_per_second", "peak_memory_bytes"} {
+		for _, key := range []string{"step", "epoch", "time", "loss", "grad_norm", "learning_rate", "tokens", "trained_tokens", "tokens_per_second", "peak_memory_bytes"} {
 			require.Contains(t, m, key)
 		}
 	}

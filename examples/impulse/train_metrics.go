@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/impulse-salamandra/finetune/lora/train"
 )
@@ -15,6 +18,7 @@ import (
 type stepLine struct {
 	Step            int     `json:"step"`
 	Epoch           float64 `json:"epoch"`
+	Time            float64 `json:"time"` // seconds since 1970
 	Loss            float64 `json:"loss"`
 	GradNorm        float64 `json:"grad_norm"`
 	LearningRate    float64 `json:"learning_rate"`
@@ -28,16 +32,24 @@ type stepLine struct {
 type evaluationLine struct {
 	Step     int     `json:"step"`
 	Epoch    float64 `json:"epoch"`
+	Time     float64 `json:"time"`
 	EvalLoss float64 `json:"eval_loss"`
 	// Metric and its Score, from 0 to 1, are there if answers were scored.
 	Metric string   `json:"metric,omitempty"`
 	Score  *float64 `json:"eval_score,omitempty"`
 }
 
-// metricsWriter writes metrics.jsonl.
+// metricsWriter writes metrics.jsonl, and the same as a file of events for
+// TensorBoard.
 type metricsWriter struct {
+	// steps and evaluations are all lines, those before a resumed checkpoint
+	// included.
+	steps       []stepLine
+	evaluations []evaluationLine
+
 	file   *os.File
 	lines  *json.Encoder
+	events *eventWriter
 	memory func() *int64
 	metric string
 }
@@ -49,6 +61,7 @@ func openMetrics(path string, bytes int64, metric string, memory func() *int64) 
 	if err != nil {
 		return nil, err
 	}
+	w := &metricsWriter{file: file, lines: json.NewEncoder(file), memory: memory, metric: metric}
 	info, err := file.Stat()
 	if err == nil && info.Size() < bytes {
 		err = fmt.Errorf("%s has %d bytes, fewer than the %d when the checkpoint was written", path, info.Size(), bytes)
@@ -57,32 +70,73 @@ func openMetrics(path string, bytes int64, metric string, memory func() *int64) 
 		err = file.Truncate(bytes)
 	}
 	if err == nil {
-		_, err = file.Seek(bytes, io.SeekStart)
+		err = w.read(file)
+	}
+	if err == nil {
+		w.events, err = createEvents(filepath.Join(filepath.Dir(path), eventsDir), w)
 	}
 	if err != nil {
 		file.Close()
 		return nil, err
 	}
-	return &metricsWriter{file, json.NewEncoder(file), memory, metric}, nil
+	return w, nil
 }
+
+// read reads all lines, and leaves the file at its end.
+func (w *metricsWriter) read(file *os.File) error {
+	for lines, n := bufio.NewReader(file), 1; ; n++ {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) && len(line) == 0 {
+			return nil
+		}
+		var kind struct {
+			EvalLoss *float64 `json:"eval_loss"`
+		}
+		if err == nil {
+			err = json.Unmarshal(line, &kind)
+		}
+		if err == nil && kind.EvalLoss != nil {
+			w.evaluations = append(w.evaluations, evaluationLine{})
+			err = json.Unmarshal(line, &w.evaluations[len(w.evaluations)-1])
+		} else if err == nil {
+			w.steps = append(w.steps, stepLine{})
+			err = json.Unmarshal(line, &w.steps[len(w.steps)-1])
+		}
+		if err != nil {
+			return fmt.Errorf("%s:%d: %w", file.Name(), n, err)
+		}
+	}
+}
+
+// seconds is a time as metrics.jsonl has it, to a thousandth.
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 func (w *metricsWriter) hooks() train.Hooks {
 	return train.Hooks{
 		Step: func(s train.Step) error {
-			return w.lines.Encode(stepLine{
-				Step: s.Step, Epoch: s.Epoch, Loss: s.Loss, GradNorm: s.GradNorm, LearningRate: s.LearningRate,
+			line := stepLine{
+				Step: s.Step, Epoch: s.Epoch, Time: seconds(time.Now()), Loss: s.Loss, GradNorm: s.GradNorm, LearningRate: s.LearningRate,
 				Tokens: s.SequenceTokens, TrainedTokens: s.TrainedTokens,
-				TokensPerSecond: math.Round(float64(s.SequenceTokens)/s.Duration.Seconds()*10) / 10, PeakMemory: w.memory(),
-			})
+				TokensPerSecond: math.Round(perSecond(s)*10) / 10, PeakMemory: w.memory(),
+			}
+			w.steps = append(w.steps, line)
+			return errors.Join(w.lines.Encode(line), w.events.step(line))
 		},
 		Evaluation: func(e train.Evaluation) error {
-			line := evaluationLine{Step: e.Step, Epoch: e.Epoch, EvalLoss: e.Loss, Score: e.Score}
+			line := evaluationLine{Step: e.Step, Epoch: e.Epoch, Time: seconds(time.Now()), EvalLoss: e.Loss, Score: e.Score}
 			if e.Score != nil {
 				line.Metric = w.metric
 			}
-			return w.lines.Encode(line)
+			w.evaluations = append(w.evaluations, line)
+			return errors.Join(w.lines.Encode(line), w.events.evaluation(line))
 		},
 	}
+}
+
+// perSecond is the rate of a step in tokens, each example with its prompt. A
+// coarse clock may not have moved.
+func perSecond(s train.Step) float64 {
+	return float64(s.SequenceTokens) / max(s.Duration, time.Microsecond).Seconds()
 }
 
 // sync puts the lines on disk and returns how many bytes they are. It fails if
@@ -107,7 +161,7 @@ func (w *metricsWriter) close() error {
 	if w.file == nil {
 		return nil
 	}
-	err := errors.Join(w.file.Sync(), w.file.Close())
+	err := errors.Join(w.file.Sync(), w.file.Close(), w.events.file.Close())
 	w.file = nil
 	return err
 }
