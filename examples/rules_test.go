@@ -131,6 +131,7 @@ func TestImportsPointOneWay(t *testing.T) {
 		"evalx":                  {"evalx/page"},
 		"evalx/page":             nil,
 		"dataset":                {"chatml"},
+		"dataset/inspect":        {"chatml", "dataset", "evalx/page"},
 		"dataset/impulse":        {"chatml", "dataset", "evalx", "salamandra/safetensors"},
 		"salamandra/safetensors": nil,
 		"salamandra/tokenizer":   nil,
