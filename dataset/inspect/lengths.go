@@ -3,6 +3,8 @@ package inspect
 import (
 	"math"
 	"slices"
+
+	"github.com/impulse-salamandra/finetune/dataset"
 )
 
 // Lengths are numbers of tokens and how they are spread.
@@ -21,6 +23,22 @@ func NewLengths(tokens []int) Lengths {
 		l.Min, l.Max = l.sorted[0], l.sorted[l.Count-1]
 	}
 	return l
+}
+
+// LengthsOf counts the tokens of examples: all, those before the first trained
+// one, and the trained ones.
+func LengthsOf(examples []dataset.Example) (all, prompts, trained Lengths) {
+	var a, p, t []int
+	for _, e := range examples {
+		n := 0
+		for _, on := range e.Train {
+			if on {
+				n++
+			}
+		}
+		a, p, t = append(a, len(e.IDs)), append(p, slices.Index(e.Train, true)), append(t, n)
+	}
+	return NewLengths(a), NewLengths(p), NewLengths(t)
 }
 
 // Mean returns the average, 0 of none.

@@ -177,17 +177,9 @@ func lastAnswer(record dataset.Record) string {
 
 // measure counts tokens and languages.
 func (r *reading) measure() {
-	var all, prompts, trained []int
+	r.All, r.Prompts, r.Trained = LengthsOf(r.Examples)
 	languages := map[string]*Language{}
-	for i := range r.Examples {
-		e := &r.Examples[i]
-		n := 0
-		for _, t := range e.Train {
-			if t {
-				n++
-			}
-		}
-		all, prompts, trained = append(all, len(e.IDs)), append(prompts, slices.Index(e.Train, true)), append(trained, n)
+	for _, e := range r.Examples {
 		looks := ""
 		if r.opts.Identify != nil && e.Question != "" {
 			looks = r.opts.Identify(e.Question)
@@ -204,7 +196,6 @@ func (r *reading) measure() {
 		}
 		l.Examples, l.Tokens = l.Examples+1, l.Tokens+len(e.IDs)
 	}
-	r.All, r.Prompts, r.Trained = NewLengths(all), NewLengths(prompts), NewLengths(trained)
 	for _, l := range languages {
 		r.Languages = append(r.Languages, *l)
 	}

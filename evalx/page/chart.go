@@ -139,7 +139,7 @@ func (c Chart) axes() (x, y axis) {
 
 // wide gives an axis some length: all values may be equal, or there may be none.
 func (a axis) wide() axis {
-	if a.low > a.high {
+	if a.low > a.high || a.low == 0 && a.high == 0 {
 		a.low, a.high = 0, 1
 	}
 	if a.low == a.high {

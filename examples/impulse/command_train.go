@@ -151,7 +151,9 @@ func (r *trainRun) fit(ctx context.Context) error {
 	defer r.metrics.close()
 	screen := newScreen(r)
 	defer screen.close()
-	hooks := train.Join(r.metrics.hooks(), screen.hooks())
+	report := newReporter(ctx, r, scorer, screen)
+	defer report.close()
+	hooks := train.Join(r.metrics.hooks(), report.hooks(), screen.hooks())
 	if scorer != nil {
 		defer scorer.generator.Close()
 		hooks.Score = scorer.score

@@ -14,6 +14,8 @@ import (
 type trainingData struct {
 	train, eval *dataset.Plan
 	questions   []question // the examples of eval
+	set         *dataset.Set
+	format      string
 	contract    chatml.Contract
 	tokenizer   *tokenizer.Tokenizer
 }
@@ -55,7 +57,7 @@ func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer)
 	if err != nil {
 		return nil, err
 	}
-	data := &trainingData{contract: contract, tokenizer: tok, questions: questions(held, records)}
+	data := &trainingData{contract: contract, tokenizer: tok, questions: questions(held, records), set: set, format: format}
 	if data.train, data.eval, err = o.plans(trained, held); err != nil {
 		return nil, err
 	}

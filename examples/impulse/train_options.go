@@ -31,6 +31,7 @@ type trainOptions struct {
 	Overwrite, DryRun, WandB, Download  bool
 	Resume, ResumeAnyway                bool
 	Metric                              string
+	ReportSamples                       int
 	Constrained                         bool
 	Average                             averageOptions
 
@@ -117,6 +118,7 @@ func (o *trainOptions) addRunFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.Average.Rank, "average-rank", 0, "highest rank of the mean of the updates; 0 for the sum of the ranks, which holds it exactly")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "write into an output directory that is not empty, and remove the checkpoints in it")
 	f.BoolVar(&o.DryRun, "dry-run", false, "check everything, print the plan, train nothing")
+	f.IntVar(&o.ReportSamples, "report-samples", 4, "held-out queries answered after each epoch for report.html; 0 for none")
 	f.BoolVar(&o.WandB, "use-wandb", false, "say how the metrics reach Weights & Biases")
 }
 
@@ -127,6 +129,9 @@ func (o *trainOptions) check() error {
 		if r.value == "" {
 			faults = append(faults, fmt.Errorf("%s is required", r.flag))
 		}
+	}
+	if o.ReportSamples < 0 {
+		faults = append(faults, fmt.Errorf("--report-samples %d, want 0 or more", o.ReportSamples))
 	}
 	switch o.Quantize {
 	case "none":

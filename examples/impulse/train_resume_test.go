@@ -37,7 +37,7 @@ func outcome(t *testing.T, dir string) map[string]string {
 		require.NoError(t, err)
 		switch filepath.Base(path) {
 		case trainingArgsFile: // names the directory
-		case tensorboard.FileName: // times
+		case tensorboard.FileName, reportFile: // times
 		case metricsFile:
 			files[name] = comparableMetrics(t, path)
 		case runFile, train.StateFile: // lengths of metrics.jsonl
@@ -102,6 +102,10 @@ func TestResume(t *testing.T) {
 	require.Zero(t, status, errs)
 	require.Contains(t, out, "going on after step 4 of 6")
 	require.Equal(t, want, outcome(t, cut))
+	page := string(read(t, filepath.Join(cut, reportFile)))
+	for _, part := range []string{"finished: 6 of 6 steps", "after 1 epochs, 3 steps", "after 2 epochs, 6 steps", "loss: between ", "from step 1 to 6"} {
+		require.Contains(t, page, part, "what was before the checkpoint is there too")
+	}
 
 	status, _, errs = impulseMain(t, smallRun(data, cut)...)
 	require.Equal(t, 1, status)
