@@ -176,6 +176,11 @@ func TestMarks(t *testing.T) {
 	require.NoError(t, r.WriteText(&text, inspect.TextOptions{Conversations: 1}))
 	require.Contains(t, text.String(), "<|im_start|>assistant\n⟦second<|im_end|>⟧\n", "the shortest")
 	require.NotContains(t, text.String(), "⟦first")
+	text.Reset()
+	require.NoError(t, r.WriteText(&text, inspect.TextOptions{Conversations: 2}))
+	require.Contains(t, text.String(), "one question<|im_end|>\n<|im_start|>assistant\n⟦first")
+	require.Equal(t, 1, strings.Count(text.String(), "Be short."), "what all share is printed once")
+	require.Contains(t, text.String(), "(25 tokens as above) one question")
 	require.NoError(t, r.WriteHTML(&page, inspect.HTMLOptions{Title: "a", Conversations: 2}))
 	require.Contains(t, page.String(), "<mark>first&lt;|im_end|&gt;</mark>")
 	require.Contains(t, page.String(), `<span class="shared">&lt;|im_start|&gt;system

@@ -47,8 +47,8 @@ func (r *Report) WriteText(w io.Writer, opts TextOptions) error {
 	}
 	// All so far is printable or a line feed; colours come below.
 	out := page.PrintableLines(t.String())
-	for _, e := range r.Conversations(opts.Conversations) {
-		out += r.conversation(e, opts.Colour)
+	for i, e := range r.Conversations(opts.Conversations) {
+		out += r.conversation(e, opts.Colour, i == 0)
 	}
 	_, err := io.WriteString(w, out)
 	return err
@@ -183,13 +183,17 @@ const (
 	trainedOpen, trainedClose             = "⟦", "⟧"
 )
 
-// conversation prints an example with its trained tokens marked.
-func (r *Report) conversation(e dataset.Example, colour bool) string {
+// conversation prints an example with its trained tokens marked, and what all
+// examples begin with if told so.
+func (r *Report) conversation(e dataset.Example, colour, shared bool) string {
 	var b strings.Builder
 	spans := r.spans(e)
 	fmt.Fprintf(&b, "\n== %s: %d tokens, %d trained\n", page.Printable(e.ID), len(e.IDs), trainedTokens(spans))
 	for _, s := range spans {
 		text := page.PrintableLines(s.Text)
+		if s.Shared && !shared {
+			text = fmt.Sprintf("(%d tokens as above) ", s.Tokens)
+		}
 		switch {
 		case colour && s.Trained:
 			text = trainedColour + text + noColour

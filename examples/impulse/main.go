@@ -30,7 +30,7 @@ func newRootCommand() *cobra.Command {
 	root.SetVersionTemplate("impulse {{.Version}}\n")
 	root.AddCommand(
 		newPrepareCommand(),
-		newTrainCommand(),
+		newTrainCommand(), newInspectCommand(),
 		newValidateCommand(),
 		newServeCommand(),
 		newCompareCommand(),

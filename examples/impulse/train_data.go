@@ -69,10 +69,14 @@ func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer)
 }
 
 func (o *trainOptions) plans(trained, held []dataset.Example) (train, eval *dataset.Plan, err error) {
+	return dataset.NewPlans(trained, held, o.planOptions())
+}
+
+func (o *trainOptions) planOptions() dataset.PlanOptions {
 	opts := dataset.DefaultPlanOptions()
 	opts.BatchSize, opts.MaxShapes = o.BatchSize, o.MaxShapes
 	opts.Shuffle, opts.SharedPrefix, opts.LossAll = o.Shuffle, !o.NoSharedPrefix, o.Loss == "all"
-	return dataset.NewPlans(trained, held, opts)
+	return opts
 }
 
 // newContract records how the examples are prompted; the hash of the base is

@@ -129,7 +129,11 @@ func (s *screen) line() string {
 func (s *screen) left() string {
 	steps := s.steps - s.last.Step
 	epochs := math.Ceil(float64(steps) / float64(s.perEpoch))
-	d := time.Duration((float64(steps)*median(s.times) + epochs*s.between) * float64(time.Second))
+	return roundTime(time.Duration((float64(steps)*median(s.times) + epochs*s.between) * float64(time.Second)))
+}
+
+// roundTime leaves seconds out where they do not matter.
+func roundTime(d time.Duration) string {
 	if d >= time.Hour {
 		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
 	}
