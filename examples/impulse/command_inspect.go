@@ -35,7 +35,7 @@ type inspectOptions struct {
 var aboutRun = []string{
 	"output-dir", "init-adapter", "quantize", "learning-rate", "lr-scheduler", "warmup-steps", "gradient-clip", "weight-decay", "lora-alpha", "lora-dropout",
 	"use-rslora", "lora-plus-ratio", "neftune-alpha", "resume", "resume-anyway", "save-steps", "save-total-limit", "metric", "constrained",
-	"early-stopping-patience", "dry-run", "use-wandb", "report-samples",
+	"early-stopping-patience", "average-checkpoints", "average-method", "average-rank", "dry-run", "use-wandb", "report-samples",
 }
 
 func newInspectCommand() *cobra.Command {
