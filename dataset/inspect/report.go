@@ -262,10 +262,7 @@ func (r *reading) plan() error {
 		i := slices.IndexFunc(r.Languages, func(l Language) bool { return l.Lang == r.languages[e.ID] })
 		r.Languages[i].Held++
 	}
-	if r.Train, err = dataset.NewPlan(trained, r.opts.Plan); err != nil || len(held) == 0 {
-		return err
-	}
-	r.Eval, err = dataset.NewPlan(held, r.opts.Plan)
+	r.Train, r.Eval, err = dataset.NewPlans(trained, held, r.opts.Plan)
 	return err
 }
 

@@ -35,7 +35,7 @@ type inspectOptions struct {
 var aboutRun = []string{
 	"output-dir", "init-adapter", "quantize", "learning-rate", "lr-scheduler", "warmup-steps", "gradient-clip", "weight-decay", "lora-alpha", "lora-dropout",
 	"use-rslora", "lora-plus-ratio", "neftune-alpha", "resume", "resume-anyway", "save-steps", "save-total-limit", "metric", "constrained",
-	"early-stopping-patience", "average-checkpoints", "average-method", "average-rank", "dry-run", "use-wandb", "report-samples",
+	"early-stopping-patience", "average-checkpoints", "average-method", "average-rank", "test-file", "allow-test-overlap", "dry-run", "use-wandb", "report-samples",
 }
 
 func newInspectCommand() *cobra.Command {
@@ -78,14 +78,11 @@ data.`,
 
 // check lists what is wrong with the flags before anything is read.
 func (o *inspectOptions) check() error {
-	faults := []error{o.Train.Validate(), o.LoRA.Validate(), o.checkBackend()}
+	faults := []error{o.Train.Validate(), o.LoRA.Validate(), o.checkChoices(), o.checkData(), o.checkBackend()}
 	for _, r := range []struct{ flag, value string }{{"--model", o.Model}, {"--data", o.Data}} {
 		if r.value == "" {
 			faults = append(faults, fmt.Errorf("%s is required", r.flag))
 		}
-	}
-	if _, ok := overlongPolicies[o.Overlong]; !ok {
-		faults = append(faults, fmt.Errorf("--overlong %q, want error, drop or truncate-prompt", o.Overlong))
 	}
 	if o.Limit < 0 || o.TFLOPS < 0 {
 		faults = append(faults, fmt.Errorf("--limit %d and --tflops %v, want 0 or more", o.Limit, o.TFLOPS))
@@ -100,6 +97,9 @@ func runInspect(ctx context.Context, o inspectOptions, out, log io.Writer) error
 	}
 	base, err := findModel(ctx, "--model", o.Model, o.Download, log)
 	if err != nil {
+		return err
+	}
+	if err := o.checkBase(base); err != nil {
 		return err
 	}
 	r, said, err := o.inspect(base)

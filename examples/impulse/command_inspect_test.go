@@ -22,8 +22,8 @@ func TestInspect(t *testing.T) {
 	status, out, errs := impulseMain(t, append(args, "--html", page, "--output-dir", "as in train", "--learning-rate", "1e-3")...)
 	require.Zero(t, status, errs)
 	for _, part := range []string{
-		"40 records, 40 of them can be trained on", "language CA: ", "training on 36 examples in 9 batches per epoch, shared prefix of ", "evaluating on 4 examples",
-		"% of them padding", "answers: held against the built-in schema, variant current", "steps: 27 in 3 epochs", "operations per second of --tflops",
+		"40 records, 40 of them can be trained on", "language CA: ", "training on 36 examples in ", " batches per epoch, shared prefix of 24 tokens", "memory: weights 0.01 GB", "evaluating on 4 examples",
+		"% of them padding", "answers: held against the built-in schema, variant current", "operations per second of --tflops",
 		"<|im_start|>assistant\n⟦{\n  \"doc_type\": \"projects\"", "}<|im_end|>⟧\n", "wrote " + page,
 	} {
 		require.Contains(t, out, part)
@@ -36,12 +36,17 @@ func TestInspect(t *testing.T) {
 	// The plan is the one that train makes.
 	status, plan, errs := impulseMain(t, append([]string{"train", "--dry-run", "--output-dir", filepath.Join(t.TempDir(), "o")}, args[1:5]...)...)
 	require.Zero(t, status, errs)
-	require.Contains(t, plan, "training on ")
-	require.Contains(t, out, plan[strings.Index(plan, "training on "):])
+	_, plan, _ = strings.Cut(plan, "training on ")
+	plan, memory, found := strings.Cut(plan, "backend ")
+	require.True(t, found)
+	require.Contains(t, out, plan)
+	memory, _, _ = strings.Cut(memory[strings.Index(memory, "memory: "):], " checkpointing")
+	require.Contains(t, out, memory)
 
-	status, out, errs = impulseMain(t, "inspect", "--data", impulseData+"batches/batch1.json", "--model", tinyModel, "--max-length", "9999")
+	status, out, errs = impulseMain(t, "inspect", "--data", impulseData+"batches/batch1.json", "--model", tinyModel, "--overlong", "drop")
 	require.Zero(t, status, errs)
-	require.Contains(t, out, "100 records, 100 of them can be trained on")
+	require.Contains(t, out, "100 records, 99 of them can be trained on")
+	require.Contains(t, out, "1 records of more than 2048 tokens, 0 of them shortened:\n")
 	require.Contains(t, out, "or more, at the ", "the speed is measured here")
 }
 
@@ -54,13 +59,13 @@ func TestInspectBad(t *testing.T) {
 	unsafe := regexp.MustCompile("[\x00-\x09\x0b-\x1f\x7f\u0080-\u009f\u202a-\u202e\u2066-\u2069]")
 	refused := 0
 	for _, file := range files {
-		status, out, errs := impulseMain(t, "inspect", "--data", file, "--model", tinyModel, "--max-length", "9999", "--tflops", "1")
+		status, out, errs := impulseMain(t, "inspect", "--data", file, "--model", tinyModel, "--max-length", "2048", "--tflops", "1")
 		require.NotRegexp(t, unsafe, out+errs, file)
 		if status != 0 {
 			refused++
 			require.Regexp(t, `^impulse: train would refuse .*: [0-9]+ faults, 0 records too long\n$|: no examples\n$`, errs, file)
 		}
-		trainStatus, _, _ := impulseMain(t, "train", "--dry-run", "--data", file, "--model", tinyModel, "--max-length", "9999", "--output-dir", filepath.Join(t.TempDir(), "o"), "--eval-split", "0")
+		trainStatus, _, _ := impulseMain(t, "train", "--dry-run", "--data", file, "--model", tinyModel, "--max-length", "2048", "--output-dir", filepath.Join(t.TempDir(), "o"), "--eval-split", "0")
 		require.Equal(t, trainStatus, status, "%s: train says otherwise", file)
 	}
 	require.Greater(t, refused, 10)

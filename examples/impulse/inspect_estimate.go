@@ -1,7 +1,7 @@
 package main
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/impulse-salamandra/finetune/dataset"
 	"github.com/impulse-salamandra/finetune/dataset/inspect"
+	"github.com/impulse-salamandra/finetune/lora/train"
 	"github.com/impulse-salamandra/finetune/salamandra"
 )
 
@@ -28,20 +29,30 @@ func (o *inspectOptions) estimate(base string, r *inspect.Report) ([]inspect.Fac
 		steps = min(steps, o.Train.MaxSteps)
 	}
 	epochs := float64(steps) / float64(perEpoch)
-	operations := epochs * passOperations(config, r.Train, true, o.Train.GradientCheckpointing)
+	backend, _, err := openBackend(o.Backend)
+	if err != nil {
+		return nil, err
+	}
+	defer backend.Finalize()
+	facts := []inspect.Fact{{Name: "steps", Value: fmt.Sprintf("%d in %.3g epochs", steps, epochs)}}
+	memory, limit, err := o.chooseMemory(backend, config, r.Train, r.Eval)
+	switch {
+	case errors.Is(err, train.ErrMemory):
+		facts = append(facts, inspect.Fact{Name: "memory", Value: err.Error()})
+	case err != nil:
+		return nil, err
+	default:
+		facts = append(facts, inspect.Fact{Name: "memory", Value: memory.String() + ofMemory(limit)})
+	}
+	operations := epochs * passOperations(config, r.Train, true, memory.Checkpointing)
 	if r.Eval != nil {
 		operations += epochs * passOperations(config, r.Eval, false, false)
 	}
 	speed, how := o.TFLOPS*1e12, "--tflops"
 	if speed == 0 {
-		backend, _, err := openBackend(o.Backend)
+		dtype, err := (salamandra.Options{Dtype: o.Dtype}).DTypeOn(backend, config)
 		if err != nil {
 			return nil, err
-		}
-		defer backend.Finalize()
-		dtype := dtypes.Float32
-		if name := cmp.Or(strings.TrimPrefix(o.Dtype, "auto"), config.TorchDtype); name != "float32" && (o.Dtype != "auto" || salamandra.OnAccelerator(backend)) {
-			dtype = map[string]dtypes.DType{"bfloat16": dtypes.BFloat16, "float16": dtypes.Float16}[name]
 		}
 		if speed, err = productSpeed(backend, config, dtype, r.Train); err != nil {
 			return nil, err
@@ -49,11 +60,10 @@ func (o *inspectOptions) estimate(base string, r *inspect.Report) ([]inspect.Fac
 		how = fmt.Sprintf("a product of matrices of this model here, %s on %s", dtype, backend.Name())
 	}
 	took := time.Duration(operations / speed * float64(time.Second))
-	return []inspect.Fact{
-		{Name: "steps", Value: fmt.Sprintf("%d in %.3g epochs", steps, epochs)},
+	return append(facts, []inspect.Fact{
 		{Name: "work", Value: fmt.Sprintf("%.3g · 10^12 operations", operations/1e12)},
 		{Name: "time", Value: fmt.Sprintf("%s or more, at the %.3g · 10^12 operations per second of %s; compilation, checkpoints and answers not counted", roundTime(took), speed/1e12, how)},
-	}, nil
+	}...), nil
 }
 
 // stepsPerEpoch is what train.Trainer.StepsPerEpoch will be.

@@ -23,31 +23,42 @@ func (o *trainOptions) planMemory(backend compute.Backend, base string, data *tr
 	if err != nil {
 		return err
 	}
-	job := train.Job{Model: config, HeadChunk: o.Train.HeadChunk, Plans: []*dataset.Plan{data.train, data.eval}}
-	if job.Dtype, err = (salamandra.Options{Dtype: o.Dtype}).DTypeOn(backend, config); err != nil {
+	plan, limit, err := o.chooseMemory(backend, config, data.train, data.eval)
+	if err != nil {
 		return err
+	}
+	o.Train.GradientCheckpointing = plan.Checkpointing
+	fmt.Fprintf(out, "memory: %s%s\n", plan, ofMemory(limit))
+	return nil
+}
+
+// chooseMemory plans the memory of a run, of which there are limit bytes, or
+// the limit is 0 and not known.
+func (o *trainOptions) chooseMemory(backend compute.Backend, config salamandra.Config, plans ...*dataset.Plan) (plan train.MemoryPlan, limit int64, err error) {
+	job := train.Job{Model: config, HeadChunk: o.Train.HeadChunk, Plans: plans}
+	if job.Dtype, err = (salamandra.Options{Dtype: o.Dtype}).DTypeOn(backend, config); err != nil {
+		return plan, 0, err
 	}
 	adapter := o.LoRA
 	if o.InitAdapter != "" {
 		a, err := lora.ReadAdapter(o.InitAdapter)
 		if err != nil {
-			return err
+			return plan, 0, err
 		}
 		adapter = a.Config
 	}
 	if job.AdapterSize, err = lora.CountParameters(config, adapter); err != nil {
-		return err
+		return plan, 0, err
 	}
-	limit := deviceMemory(backend, chooseBackend(o.Backend).config)
-	plan, err := train.ChooseMemory(job, limit, checkpointingModes[o.GradientCheckpointing]...)
-	if err != nil {
-		return err
+	limit = deviceMemory(backend, chooseBackend(o.Backend).config)
+	plan, err = train.ChooseMemory(job, limit, checkpointingModes[o.GradientCheckpointing]...)
+	return plan, limit, err
+}
+
+// ofMemory says how much there is, if that is known.
+func ofMemory(limit int64) string {
+	if limit == 0 {
+		return ""
 	}
-	o.Train.GradientCheckpointing = plan.Checkpointing
-	fmt.Fprintf(out, "memory: %s", plan)
-	if limit > 0 {
-		fmt.Fprintf(out, ", of %.2f GB", float64(limit)/1e9)
-	}
-	fmt.Fprintln(out)
-	return nil
+	return fmt.Sprintf(", of %.2f GB", float64(limit)/1e9)
 }

@@ -140,6 +140,13 @@ func (o *trainOptions) check() error {
 	default:
 		faults = append(faults, fmt.Errorf("--quantize %q, want none", o.Quantize))
 	}
+	faults = append(faults, o.checkChoices(), o.checkData(), o.checkBackend(), o.checkMetric(), o.Average.check(o.LoRA.UseDoRA), o.checkOutput())
+	return errors.Join(faults...)
+}
+
+// checkChoices refuses names that a flag does not have.
+func (o *trainOptions) checkChoices() error {
+	var faults []error
 	if _, ok := overlongPolicies[o.Overlong]; !ok {
 		faults = append(faults, fmt.Errorf("--overlong %q, want error, drop or truncate-prompt", o.Overlong))
 	}
@@ -149,7 +156,6 @@ func (o *trainOptions) check() error {
 	if _, ok := checkpointingModes[o.GradientCheckpointing]; !ok {
 		faults = append(faults, fmt.Errorf("--gradient-checkpointing=%s, want auto, on or off", o.GradientCheckpointing))
 	}
-	faults = append(faults, o.checkData(), o.checkBackend(), o.checkMetric(), o.Average.check(o.LoRA.UseDoRA), o.checkOutput())
 	return errors.Join(faults...)
 }
 
