@@ -4,7 +4,8 @@
 
 Trains an adapter on MODEL_DIR with our program, loads it in PEFT (no missing or
 unexpected keys), and compares logits and greedy tokens; merges with both and
-compares those models' tokens; reads an adapter that PEFT wrote.
+compares those models' tokens; reads an adapter that PEFT wrote; and, where
+llama-cpp-python is installed, compares the tokens of exported GGUF files.
 """
 import json, os, shutil, subprocess, sys, warnings
 import torch
@@ -71,7 +72,8 @@ with warnings.catch_warnings():
 compare("our adapter in PEFT", ours_in_peft.eval(), "-model", model_dir, "-adapter", adapter)
 
 merged = fresh("merged")
-run(impulse, "merge", "--adapter-path", adapter, "--output-path", merged)
+print(run(impulse, "merge", "--adapter-path", adapter, "--output-path", merged, "--verify", "4").splitlines()[-2])
+run(impulse, "verify", merged)
 ours_merged = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32, attn_implementation="eager").eval()
 assert AutoTokenizer.from_pretrained(merged).apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
 compare("our merge in Transformers", ours_merged, "-model", merged)
@@ -86,3 +88,30 @@ theirs = get_peft_model(base(), LoraConfig(r=4, lora_alpha=8, target_modules=["q
 peft_dir = fresh("peft-adapter")
 theirs.save_pretrained(peft_dir)
 compare("PEFT's adapter here", theirs.eval(), "-model", model_dir, "-adapter", peft_dir)
+
+
+def compare_gguf(name, ours, *files):
+    """Greedy tokens of llama.cpp, from float32 files, and ours."""
+    try:
+        from llama_cpp import Llama
+    except ImportError:
+        return print(f"{name}: not compared, llama-cpp-python is not installed")
+    paths = []
+    for i, arguments in enumerate(files):
+        paths.append(os.path.join(work, f"{i}.gguf"))
+        done = subprocess.run([impulse, "export", *arguments, "--output", paths[-1]], capture_output=True, text=True)
+        if done.returncode:
+            return print(f"{name}: {done.stderr}")
+    llama = Llama(paths[0], lora_path=paths[1] if len(paths) > 1 else None, n_ctx=2048, logits_all=True, verbose=False)
+    tokens = [json.loads(line) for line in run(logits_program, "-prompts", prompts_file, "-generate", str(new_tokens), *ours).splitlines()]
+    for p, want in zip(prompts, tokens):
+        llama.reset()
+        llama.eval(p)
+        for t in want:
+            assert int(llama.scores[llama.n_tokens - 1].argmax()) == t, f"{name}: greedy tokens differ"
+            llama.eval([t])
+    print(f"{name}: {new_tokens} greedy tokens equal on {len(prompts)} prompts")
+
+
+compare_gguf("our merge in llama.cpp", ["-model", merged], ["--model-path", merged])
+compare_gguf("base and adapter in llama.cpp", ["-model", model_dir, "-adapter", adapter], ["--model-path", model_dir], ["--adapter-path", adapter])

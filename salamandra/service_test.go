@@ -24,5 +24,5 @@ func TestServiceModule(t *testing.T) {
 	model := salamandratest.Reference(t, "models", "tiny-gqa")
 	out, err = exec.Command(program, model, filepath.Join(model, "golden", "adapter-lora"), filepath.Join(t.TempDir(), "merged")).CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	require.Equal(t, "tensors merged: 28\ntokens answered: 8\n", string(out))
+	require.Equal(t, "base and adapter: 8 tokens\ntensors merged: 28\nmerged: 8 tokens, the same: true\n", string(out))
 }
