@@ -17,7 +17,7 @@ import (
 // mergedCheck compares with an adapter of a reference model.
 func mergedCheck(base, adapter string) salamandra.MergedCheck {
 	return salamandra.MergedCheck{
-		Base: base, Prompts: [][]int32{{4, 557, 398}, {7, 12, 900, 33, 2000, 5, 81}},
+		Base: base, Prompts: [][]int32{{4, 557, 398}, {7, 12, 900, 33, 800, 5, 81}},
 		Attach: func(m *salamandra.Model) (salamandra.Adapter, error) {
 			a, err := lora.ReadAdapter(adapter)
 			if err != nil {

@@ -240,7 +240,7 @@ func TestSchedulesGolden(t *testing.T) {
 // sequences computed one by one.
 func TestSharedPrefixIsExact(t *testing.T) {
 	dir := salamandratest.Reference(t, "models", "tiny-gqa")
-	system := []int32{4, 557, 398, 134, 1979, 1996, 900, 901, 902, 903, 904}
+	system := []int32{4, 557, 398, 134, 979, 996, 900, 901, 902, 903, 904}
 	var examples []dataset.Example
 	for i, e := range goldenExamples(t, dir) {
 		e.IDs = append(append([]int32{}, system...), e.IDs...)
