@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,9 +15,18 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
 )
 
+// reference is a file of the directory that SALAMANDRA_REFERENCE names, else
+// the one kept here.
+func reference(name, kept string) string {
+	if dir := os.Getenv("SALAMANDRA_REFERENCE"); dir != "" {
+		return filepath.Join(dir, name)
+	}
+	return kept
+}
+
 func loadTokenizer(t *testing.T) *tokenizer.Tokenizer {
 	t.Helper()
-	tok, err := tokenizer.Load("../salamandra/testdata/reference/models/tiny-mha")
+	tok, err := tokenizer.Load(reference("models/tiny-mha", "../salamandra/testdata/reference/models/tiny-mha"))
 	require.NoError(t, err)
 	return tok
 }
@@ -25,7 +35,7 @@ func loadTokenizer(t *testing.T) *tokenizer.Tokenizer {
 // Transformers; see testdata/README.md.
 func TestReference(t *testing.T) {
 	tok := loadTokenizer(t)
-	data, err := os.ReadFile("testdata/chat_cases.jsonl")
+	data, err := os.ReadFile(reference("text/chat_cases.jsonl", "testdata/chat_cases.jsonl"))
 	require.NoError(t, err)
 	typed := 0
 	for i, line := range bytes.Split(bytes.TrimSpace(data), []byte("\n")) {

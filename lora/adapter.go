@@ -76,11 +76,36 @@ type Module struct {
 	Magnitude []float32 // [Out] with DoRA, otherwise nil
 }
 
-// isZero tells whether the module leaves every weight as it is: A or B is zero,
-// and there is no magnitude.
+// isZero tells whether the module leaves every weight as it is: B*A is zero, and
+// there is no magnitude.
 func (m Module) isZero() bool {
-	nonZero := func(v float32) bool { return v != 0 }
-	return m.Magnitude == nil && !(slices.ContainsFunc(m.A, nonZero) && slices.ContainsFunc(m.B, nonZero))
+	if m.Magnitude != nil {
+		return false
+	}
+	column := make([]bool, m.Rank) // of B, not zero
+	for i, v := range m.B {
+		column[i%m.Rank] = column[i%m.Rank] || v != 0
+	}
+	for i, v := range m.A {
+		if v != 0 && column[i/m.In] {
+			return false
+		}
+	}
+	return true
+}
+
+// Active counts the modules that change their layer: those in which B*A is not
+// zero, and all of a DoRA adapter. An adapter saved before its first step has
+// none. ReadAdapter and Attach leave out no tensor, so that what is active in
+// the file is active on the model.
+func (a *Adapter) Active() int {
+	n := 0
+	for _, m := range a.Modules {
+		if !m.isZero() {
+			n++
+		}
+	}
+	return n
 }
 
 // prefix begins every tensor name in PEFT's files.

@@ -230,3 +230,19 @@ func TestWriteAdapterRefuses(t *testing.T) {
 		})
 	}
 }
+
+func TestActive(t *testing.T) {
+	module := func(a, b []float32) Module { return Module{In: 2, Out: 1, Rank: 2, A: a, B: b} }
+	a := &Adapter{Modules: []Module{
+		module([]float32{1, 2, 3, 4}, []float32{0, 0}), // as Inject makes them
+		module([]float32{0, 0, 0, 0}, []float32{1, 1}),
+		module([]float32{0, 0, 3, 4}, []float32{1, 0}), // each rank has a factor that is zero
+	}}
+	require.Equal(t, 0, a.Active())
+	a.Modules = append(a.Modules, module([]float32{0, 0, 0, 4}, []float32{0, 1}))
+	require.Equal(t, 1, a.Active())
+	dora := module([]float32{1, 2, 3, 4}, []float32{0, 0})
+	dora.Magnitude = []float32{1}
+	a.Modules = append(a.Modules, dora)
+	require.Equal(t, 2, a.Active(), "a magnitude changes its layer by itself")
+}

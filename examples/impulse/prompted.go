@@ -111,10 +111,23 @@ func openPrompted(ctx context.Context, backend compute.Backend, o promptedOption
 			return nil, err
 		}
 		p.adapter = layers
+		tellEffect(dir, adapter, out)
 	}
 	p.generator = salamandra.NewGenerator(p.model, p.adapter)
 	p.setStop()
 	return p, nil
+}
+
+// tellEffect says how much of an adapter does something.
+func tellEffect(dir string, a *lora.Adapter, out io.Writer) {
+	switch active, all := a.Active(), len(a.Modules); active {
+	case all:
+		fmt.Fprintf(out, "adapter %s: changes all its %d layers\n", dir, all)
+	case 0:
+		fmt.Fprintf(out, "warning: adapter %s changes nothing: A or B is zero in each of %d layers; was it saved before training?\n", dir, all)
+	default:
+		fmt.Fprintf(out, "adapter %s: changes %d of its %d layers; in the others A or B is zero\n", dir, active, all)
+	}
 }
 
 // setStop makes answers end at the tokens that end them in training.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,8 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// llamaLayouts are the tokenizers of a reference directory; each has its cases.
+var llamaLayouts = []string{"tokenizer", "tokenizer_prefix_space", "tokenizer_metaspace_first", "tokenizer_metaspace_never"}
+
 // layouts are the tokenizers in testdata; each has its cases.
-var layouts = []string{"tokenizer", "tokenizer_prefix_space", "tokenizer_metaspace_first", "tokenizer_metaspace_never", "bytelevel"}
+var layouts = append(slices.Clone(llamaLayouts), "bytelevel", "smollm2")
 
 // row is what Hugging Face tokenizers makes of a text.
 type row struct {
@@ -50,6 +54,30 @@ func TestLayoutsEqualReference(t *testing.T) {
 			tok := parseLayout(t, name)
 			rows := readRows(t, name)
 			require.GreaterOrEqual(t, len(rows), 350)
+			for _, r := range rows {
+				r.check(t, tok)
+			}
+		})
+	}
+}
+
+// TestOtherReference does the same with the tokenizers and texts of another
+// reference directory, where SALAMANDRA_REFERENCE names one.
+func TestOtherReference(t *testing.T) {
+	dir := os.Getenv("SALAMANDRA_REFERENCE")
+	if dir == "" {
+		t.Skip("SALAMANDRA_REFERENCE is not set: testdata alone")
+	}
+	for _, name := range llamaLayouts {
+		t.Run(name, func(t *testing.T) {
+			data, err := os.ReadFile(filepath.Join(dir, "tokenizer", name+".json"))
+			require.NoError(t, err)
+			tok, err := Parse(data)
+			require.NoError(t, err)
+			cases, err := os.ReadFile(filepath.Join(dir, "text", name+"_cases.jsonl"))
+			require.NoError(t, err)
+			rows := parseRows(t, cases)
+			require.NotEmpty(t, rows)
 			for _, r := range rows {
 				r.check(t, tok)
 			}
@@ -137,8 +165,13 @@ func parseLayout(t testing.TB, name string) *Tokenizer {
 
 func readRows(t testing.TB, layout string) []row {
 	t.Helper()
+	return parseRows(t, readGzip(t, layout+"_cases.jsonl.gz"))
+}
+
+func parseRows(t testing.TB, data []byte) []row {
+	t.Helper()
 	var rows []row
-	lines := json.NewDecoder(bytes.NewReader(readGzip(t, layout+"_cases.jsonl.gz")))
+	lines := json.NewDecoder(bytes.NewReader(data))
 	for {
 		var r row
 		err := lines.Decode(&r)
