@@ -75,7 +75,7 @@ func runExport(ctx context.Context, o exportOptions, out, log io.Writer) error {
 
 // exportModel writes a whole model.
 func exportModel(ctx context.Context, o exportOptions, t gguf.Type, log io.Writer) (gguf.Report, error) {
-	dir, err := findModel(ctx, "--model-path", o.ModelPath, false, log)
+	dir, err := findModel(ctx, "--model-path", o.ModelPath, log)
 	if err != nil {
 		return gguf.Report{}, err
 	}

@@ -54,7 +54,7 @@ files at any time later.`,
 	f.StringVar(&o.BaseModel, "base-model", "", "base of the adapter, if it is not where the adapter says")
 	f.StringVar(&o.Dtype, "dtype", "keep", "dtype of the merged weights: keep, bfloat16, float16 or float32")
 	f.Int64Var(&o.MaxShardSize, "max-shard-size", 0, "largest file in bytes; 0 for 5 GB, as Transformers writes")
-	f.BoolVar(&o.Download, "download", false, "fetch a base that is not in the local cache")
+	f.BoolVar(&o.Download, "download", false, "fetch the base model that the adapter names if it is not in the local cache")
 	f.BoolVar(&o.AllowDrift, "allow-drift", false, "merge although tokenizer or base differ from training")
 	f.Float64SliceVar(&o.Weights, "weights", nil, "factor of each adapter's update, in the order of --adapter-path; without it, 1")
 	f.StringVar(&o.Method, "method", "linear", "how updates of several adapters become one: linear, cat, svd, ties or dare")

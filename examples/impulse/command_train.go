@@ -56,7 +56,7 @@ func runTrain(ctx context.Context, o trainOptions, out, log io.Writer) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	base, err := findModel(ctx, "--model", o.Model, o.Download, log)
+	base, err := findModel(ctx, "--model", o.Model, log)
 	if err != nil {
 		return err
 	}

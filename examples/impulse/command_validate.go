@@ -77,12 +77,12 @@ func newValidateCommand() *cobra.Command {
 
 func (o *promptedOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.ModelPath, "model-path", "", "adapter or model directory, or a hub id in the local cache (required)")
+	f.StringVar(&o.ModelPath, "model-path", "", "adapter or model directory, or a hub id (required)")
 	f.StringVar(&o.BaseModel, "base-model", "", "base of the adapter, if it is not where the adapter says")
 	f.StringVar(&o.PromptFile, "prompt-file", "", "system prompt, instead of the one in prompt.json")
 	f.StringVar(&o.Schema, "schema", "", "JSON Schema of the answers, instead of the one in prompt.json")
 	f.StringVar(&o.Dtype, "dtype", "auto", "auto, float32, bfloat16 or float16")
-	f.BoolVar(&o.Download, "download", false, "fetch a hub model that is not in the local cache")
+	f.BoolVar(&o.Download, "download", false, "fetch the base model that the adapter names if it is not in the local cache")
 	f.BoolVar(&o.AllowDrift, "allow-drift", false, "go on although tokenizer or base differ from training")
 }
 

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/gomlx/compute"
 
@@ -17,20 +20,29 @@ import (
 )
 
 // findModel returns the directory of the model that a flag names: a directory,
-// or a hub model in the local cache. One that is not there is downloaded only
-// if told so: a mistyped path looks like a hub id.
-func findModel(ctx context.Context, flag, name string, mayDownload bool, log io.Writer) (string, error) {
+// or a hub model in the local cache. A hub model that is not there is downloaded,
+// which the user has asked for by its name.
+func findModel(ctx context.Context, flag, name string, log io.Writer) (string, error) {
 	dir, err := hub.Resolve(name)
-	if errors.Is(err, hub.ErrNotFound) && mayDownload {
+	if errors.Is(err, hub.ErrNotFound) && isHubID(name) {
 		fmt.Fprintf(log, "%s is not here: downloading it\n", name)
 		dir, err = download(ctx, name, log)
-	} else if errors.Is(err, hub.ErrNotFound) {
-		err = fmt.Errorf("%w (or let --download fetch it)", err)
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", flag, err)
 	}
 	return dir, nil
+}
+
+// isHubID tells an id of the form owner/name from a mistyped path: the directory
+// of a path is mostly there.
+func isHubID(name string) bool {
+	owner, model, ok := strings.Cut(name, "/")
+	if !ok || owner == "" || model == "" || strings.ContainsAny(name, `\ `) || strings.Contains(model, "/") || strings.HasPrefix(owner, ".") {
+		return false
+	}
+	_, err := os.Stat(owner)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 func download(ctx context.Context, name string, log io.Writer) (string, error) {
@@ -40,15 +52,25 @@ func download(ctx context.Context, name string, log io.Writer) (string, error) {
 }
 
 // findBase finds the base of an adapter: what the flag names, else what the
-// adapter names.
+// adapter names. A hub model that only the adapter names, which may come from a
+// stranger, is downloaded only if told so.
 func findBase(ctx context.Context, a *lora.Adapter, flag string, mayDownload bool, log io.Writer) (string, error) {
-	if flag != "" {
-		return findModel(ctx, "--base-model", flag, mayDownload, log)
-	}
-	if a.Config.BaseModelNameOrPath == "" {
+	name := a.Config.BaseModelNameOrPath
+	switch {
+	case flag != "":
+		return findModel(ctx, "--base-model", flag, log)
+	case name == "":
 		return "", fmt.Errorf("the adapter does not name its base model: give --base-model")
+	case mayDownload:
+		return findModel(ctx, "base model of the adapter (--base-model gives another)", name, log)
 	}
-	return findModel(ctx, "base model of the adapter (--base-model gives another)", a.Config.BaseModelNameOrPath, mayDownload, log)
+	dir, err := hub.Resolve(name)
+	if err != nil && isHubID(name) {
+		return "", fmt.Errorf("base model of the adapter (--base-model gives another, --download fetches this one): %w", err)
+	} else if err != nil {
+		return "", fmt.Errorf("base model of the adapter (--base-model gives another): %w", err)
+	}
+	return dir, nil
 }
 
 // warnTemplate says so if a model's own chat template would prompt it otherwise

@@ -78,7 +78,7 @@ const queryPath = "meta.original_query"
 // a flag that differs wins, with a warning, and any other difference is
 // refused.
 func openPrompted(ctx context.Context, backend compute.Backend, o promptedOptions, out, log io.Writer) (*prompted, error) {
-	dir, err := findModel(ctx, "--model-path", o.ModelPath, o.Download, log)
+	dir, err := findModel(ctx, "--model-path", o.ModelPath, log)
 	if err != nil {
 		return nil, err
 	}

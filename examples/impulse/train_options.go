@@ -28,7 +28,7 @@ type trainOptions struct {
 	Overlong                            string
 	Shuffle, NoSharedPrefix             bool
 	Loss, GradientCheckpointing         string
-	Overwrite, DryRun, WandB, Download  bool
+	Overwrite, DryRun, WandB            bool
 	Resume, ResumeAnyway                bool
 	Metric                              string
 	ReportSamples                       int
@@ -51,8 +51,7 @@ func (o *trainOptions) addFlags(cmd *cobra.Command) {
 
 // addInputFlags adds the flags for what goes in and how it is prompted.
 func (o *trainOptions) addInputFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.Model, "model", "", "base model: a directory, or a hub id in the local cache (required)")
-	f.BoolVar(&o.Download, "download", false, "fetch a hub model that is not in the local cache")
+	f.StringVar(&o.Model, "model", "", "base model: a directory, or a hub id, which is downloaded if it is not in the local cache (required)")
 	f.StringVar(&o.Data, "data", "", "examples: messages, prompt and completion, Alpaca, or annotated IMPULSE records; JSON Lines or an array (required)")
 	f.StringVar(&o.TestFile, "test-file", "", "queries for a later test: refuse to train if they, or near duplicates, are among the examples")
 	f.BoolVar(&o.AllowTestOverlap, "allow-test-overlap", false, "with --test-file: list such queries and train")
