@@ -13,6 +13,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// asProgram makes this test binary the program: a process for tests to kill.
+const asProgram = "IMPULSE_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Exit(execute(newRootCommand(), os.Args[1:], os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
 func TestExecute(t *testing.T) {
 	output := filepath.Join(t.TempDir(), "x.jsonl")
 	for _, row := range []struct {

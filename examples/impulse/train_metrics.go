@@ -54,8 +54,12 @@ type metricsWriter struct {
 	metric string
 }
 
+// errShortMetrics marks metrics that a checkpoint has and the file lacks.
+var errShortMetrics = errors.New("it lacks rows that were there when the checkpoint was written")
+
 // openMetrics goes on after the first bytes of a file, of which the rest is cut
-// off.
+// off. It fails with errShortMetrics, and the file open at its end, if there are
+// fewer.
 func openMetrics(path string, bytes int64, metric string, memory func() *int64) (*metricsWriter, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
@@ -63,8 +67,10 @@ func openMetrics(path string, bytes int64, metric string, memory func() *int64) 
 	}
 	w := &metricsWriter{file: file, lines: json.NewEncoder(file), memory: memory, metric: metric}
 	info, err := file.Stat()
+	var short error
 	if err == nil && info.Size() < bytes {
-		err = fmt.Errorf("%s has %d bytes, fewer than the %d when the checkpoint was written", path, info.Size(), bytes)
+		short = fmt.Errorf("%s: %w", path, errShortMetrics)
+		bytes = info.Size()
 	}
 	if err == nil {
 		err = file.Truncate(bytes)
@@ -79,7 +85,7 @@ func openMetrics(path string, bytes int64, metric string, memory func() *int64) 
 		file.Close()
 		return nil, err
 	}
-	return w, nil
+	return w, short
 }
 
 // read reads all lines, and leaves the file at its end.

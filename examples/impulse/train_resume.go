@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +29,7 @@ func (o *trainOptions) checkOutput() error {
 		return nil
 	}
 	entries, err := os.ReadDir(o.OutputDir)
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return unfinished.MatchString(e.Name()) })
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return nil
 	}
@@ -99,6 +101,13 @@ func (r *trainRun) begin() error {
 	}
 	var err error
 	r.metrics, err = openMetrics(filepath.Join(r.o.OutputDir, metricsFile), position.MetricsBytes, r.o.Metric, r.memory)
+	if errors.Is(err, errShortMetrics) {
+		if r.o.ResumeAnyway {
+			fmt.Fprintf(r.out, "warning: %v\n", err)
+			return nil
+		}
+		err = errors.Join(err, r.metrics.close(), errors.New("--resume-anyway goes on without them; --overwrite starts anew"))
+	}
 	return err
 }
 
@@ -136,7 +145,7 @@ func readPosition(path string) (runPosition, error) {
 	return p, nil
 }
 
-// unfinished are the names under which files are written.
+// unfinished are the names under which files and directories are written.
 var unfinished = regexp.MustCompile(`\.tmp-[0-9a-f]{8}$`)
 
 // removeUnfinished removes files that were being written to the directory of a
