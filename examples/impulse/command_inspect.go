@@ -95,7 +95,7 @@ func runInspect(ctx context.Context, o inspectOptions, out, log io.Writer) error
 	if err := o.check(); err != nil {
 		return err
 	}
-	base, err := findModel(ctx, "--model", o.Model, o.Download, log)
+	base, err := findModel(ctx, "--model", o.Model, log)
 	if err != nil {
 		return err
 	}
