@@ -4,12 +4,15 @@
 
 Trains an adapter on MODEL_DIR with our program, loads it in PEFT (no missing or
 unexpected keys), and compares logits and greedy tokens; merges with both and
-compares those models' tokens; reads an adapter that PEFT wrote; and, where
-llama-cpp-python is installed, compares the tokens of exported GGUF files.
+compares those models' tokens; reads an adapter that PEFT wrote; reads the
+training's events with TensorBoard; and, where llama-cpp-python is installed,
+compares the tokens of exported GGUF files.
 """
 import json, os, shutil, subprocess, sys, warnings
+import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 work, logits_program, impulse, model_dir, data = sys.argv[1:6]
@@ -70,6 +73,15 @@ with warnings.catch_warnings():
     warnings.simplefilter("error", UserWarning)  # PEFT warns of missing and unexpected keys
     ours_in_peft = PeftModel.from_pretrained(base(), adapter)
 compare("our adapter in PEFT", ours_in_peft.eval(), "-model", model_dir, "-adapter", adapter)
+
+events = EventAccumulator(os.path.join(adapter, "runs")).Reload()
+rows = [json.loads(line) for line in open(os.path.join(adapter, "metrics.jsonl"))]
+for tag, key in [("train/loss", "loss"), ("train/grad_norm", "grad_norm"), ("train/learning_rate", "learning_rate"),
+                 ("speed/tokens_per_second", "tokens_per_second"), ("eval/loss", "eval_loss")]:
+    want = [(r["step"], round(r["time"], 3), np.float32(r[key])) for r in rows if key in r]
+    got = [(e.step, round(e.wall_time, 3), np.float32(e.value)) for e in events.Scalars(tag)]
+    assert want and got == want, f"{tag}: {got}, want {want}"
+print(f"TensorBoard reads the {len(rows)} lines of metrics.jsonl")
 
 merged = fresh("merged")
 print(run(impulse, "merge", "--adapter-path", adapter, "--output-path", merged, "--verify", "4").splitlines()[-2])

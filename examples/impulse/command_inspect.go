@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -66,7 +67,7 @@ data.`,
 	f.StringVar(&config, "config", "", "JSON file of flags, such as the training_args.json of a run; flags on the command line win")
 	f.StringVar(&o.HTML, "html", "", "write a page for the browser")
 	f.IntVar(&o.Limit, "limit", 3, "conversations to show, from the shortest to the longest")
-	f.Float64Var(&o.TFLOPS, "tflops", 0, "10^12 operations per second to estimate the time by; 0 measures a product of matrices on --backend")
+	f.Float64Var(&o.TFLOPS, "tflops", 0, "speed to estimate the time by, in 10^12 operations per second; 0 measures a product of matrices on --backend")
 	f.Lookup("overwrite").Usage = "replace the file of --html if it exists"
 	f.VisitAll(func(flag *pflag.Flag) {
 		for _, name := range aboutRun {
@@ -84,8 +85,11 @@ func (o *inspectOptions) check() error {
 			faults = append(faults, fmt.Errorf("%s is required", r.flag))
 		}
 	}
-	if o.Limit < 0 || o.TFLOPS < 0 {
-		faults = append(faults, fmt.Errorf("--limit %d and --tflops %v, want 0 or more", o.Limit, o.TFLOPS))
+	if o.Limit < 0 {
+		faults = append(faults, fmt.Errorf("--limit %d, want 0 or more", o.Limit))
+	}
+	if !(o.TFLOPS >= 0 && o.TFLOPS <= math.MaxFloat64) {
+		faults = append(faults, fmt.Errorf("--tflops %v, want 0 or more", o.TFLOPS))
 	}
 	return errors.Join(append(faults, checkOutputs(o.Overwrite, outputFile{"--html", o.HTML}))...)
 }
@@ -106,8 +110,9 @@ func runInspect(ctx context.Context, o inspectOptions, out, log io.Writer) error
 	if err != nil {
 		return err
 	}
-	facts := []inspect.Fact{{Name: "answers", Value: said}}
+	var facts []inspect.Fact
 	if r.Train != nil {
+		facts = append(facts, inspect.Fact{Name: "answers", Value: said})
 		estimates, err := o.estimate(base, r)
 		if err != nil {
 			return err

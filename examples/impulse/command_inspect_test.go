@@ -23,7 +23,7 @@ func TestInspect(t *testing.T) {
 	require.Zero(t, status, errs)
 	for _, part := range []string{
 		"40 records, 40 of them can be trained on", "language CA: ", "training on 36 examples in ", " batches per epoch, shared prefix of 24 tokens", "memory: weights 0.01 GB", "evaluating on 4 examples",
-		"% of them padding", "answers: held against the built-in schema, variant current", "operations per second of --tflops",
+		"% of them padding", "answers: held against the built-in schema, variant current", " or more, at 0.01 TFLOP/s by --tflops; ",
 		"<|im_start|>assistant\n⟦{\n  \"doc_type\": \"projects\"", "}<|im_end|>⟧\n", "wrote " + page,
 	} {
 		require.Contains(t, out, part)
@@ -47,7 +47,7 @@ func TestInspect(t *testing.T) {
 	require.Zero(t, status, errs)
 	require.Contains(t, out, "100 records, 99 of them can be trained on")
 	require.Contains(t, out, "1 records of more than 2048 tokens, 0 of them shortened:\n")
-	require.Contains(t, out, "or more, at the ", "the speed is measured here")
+	require.Contains(t, out, " TFLOP/s by a product of matrices", "the speed is measured here")
 }
 
 // TestInspectBad: bad data are described and not trusted, and the status says
@@ -89,9 +89,9 @@ func TestInspectBad(t *testing.T) {
 
 // TestInspectRefuses names every wrong flag.
 func TestInspectRefuses(t *testing.T) {
-	status, _, errs := impulseMain(t, "inspect", "--limit", "-1", "--overlong", "cut", "--backend", "tpu9")
+	status, _, errs := impulseMain(t, "inspect", "--limit", "-1", "--tflops", "NaN", "--overlong", "cut", "--backend", "tpu9")
 	require.Equal(t, 1, status)
-	for _, part := range []string{"--model is required", "--data is required", "--limit -1", `--overlong "cut"`, "backend tpu9"} {
+	for _, part := range []string{"--model is required", "--data is required", "--limit -1", "--tflops NaN", `--overlong "cut"`, "backend tpu9"} {
 		require.Contains(t, errs, part)
 	}
 	data := prepared(t, 3)

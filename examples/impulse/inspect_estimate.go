@@ -61,8 +61,8 @@ func (o *inspectOptions) estimate(base string, r *inspect.Report) ([]inspect.Fac
 	}
 	took := time.Duration(operations / speed * float64(time.Second))
 	return append(facts, []inspect.Fact{
-		{Name: "work", Value: fmt.Sprintf("%.3g · 10^12 operations", operations/1e12)},
-		{Name: "time", Value: fmt.Sprintf("%s or more, at the %.3g · 10^12 operations per second of %s; compilation, checkpoints and answers not counted", roundTime(took), speed/1e12, how)},
+		{Name: "work", Value: fmt.Sprintf("%.3g TFLOP", operations/1e12)},
+		{Name: "time", Value: fmt.Sprintf("%s or more, at %.3g TFLOP/s by %s; compilation, checkpoints and answers not counted", roundTime(took), speed/1e12, how)},
 	}...), nil
 }
 
