@@ -14,7 +14,7 @@ type Chart struct {
 	Title string
 	// Last is said beside the title, such as the latest value.
 	Last string
-	// X is what the horizontal axis counts, for the description.
+	// X is what the horizontal axis counts, in whole numbers, for the description.
 	X      string
 	Curves []Curve
 	Bars   []Bar
@@ -97,6 +97,9 @@ func (c Chart) Drawing() any {
 		d.YTicks = append(d.YTicks, tick{At: at, TextAt: axis{y.low, y.high, y.from + 4, y.to + 4}.at(v), Text: format(v)})
 	}
 	for _, v := range ticks(x.low, x.high, 5) {
+		if v != math.Trunc(v) {
+			continue // there is no half a step
+		}
 		d.XTicks = append(d.XTicks, tick{At: x.at(v), Text: strconv.FormatFloat(v, 'g', 6, 64)})
 	}
 	for _, curve := range c.Curves {

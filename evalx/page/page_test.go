@@ -39,7 +39,7 @@ func TestChart(t *testing.T) {
 		},
 		{
 			name: "zero alone", chart: page.Chart{Title: "x", X: "step", FromZero: true, Curves: []page.Curve{{Style: "one", X: []float64{1, 2}, Y: []float64{0, 0}}}},
-			want: []string{"x: between 0 and 1, from step 1 to 2", `points="46.0,176.0 430.0,176.0"`},
+			want: []string{"x: between 0 and 1, from step 1 to 2", `points="46.0,176.0 430.0,176.0"`, `y="194">1</text>`, `y="194">2</text>`}, absent: []string{`y="194">1.5<`},
 		},
 		{name: "nothing", chart: page.Chart{Title: "x"}, want: []string{"<svg"}, absent: []string{"polyline", "NaN", "Inf"}},
 		{name: "infinite", chart: page.Chart{Title: "x", Curves: []page.Curve{{Style: "one", X: []float64{1, 2}, Y: []float64{math.Inf(1), 7}}}}, absent: []string{"Inf"}},

@@ -106,6 +106,9 @@ func runInspect(ctx context.Context, o inspectOptions, out, log io.Writer) error
 	if err := o.checkBase(base); err != nil {
 		return err
 	}
+	if err := warnTemplate(base, o.template(), out); err != nil {
+		return err
+	}
 	r, said, err := o.inspect(base)
 	if err != nil {
 		return err
@@ -147,6 +150,11 @@ func (o *inspectOptions) verdict(r *inspect.Report) error {
 	return fmt.Errorf("train would refuse %s: %d faults, %d records too long", o.Data, len(r.Faults), tooLong)
 }
 
+// template is the one that newContract records.
+func (o *inspectOptions) template() chatml.Template {
+	return chatml.Template{Date: o.Date, NoDefaultSystem: o.NoDefaultSystem, BOS: o.BOS}
+}
+
 // inspect reads the examples. It says which schema the answers were held
 // against.
 func (o *inspectOptions) inspect(base string) (r *inspect.Report, said string, err error) {
@@ -171,7 +179,7 @@ func (o *inspectOptions) inspect(base string) (r *inspect.Report, said string, e
 	split.Fraction, split.Seed = o.EvalSplit, o.Train.Seed
 	r, err = inspect.Read(reader.Records(), inspect.Options{
 		Builder: dataset.Builder{
-			Tokenizer: tok, Template: chatml.Template{Date: o.Date, NoDefaultSystem: o.NoDefaultSystem, BOS: o.BOS},
+			Tokenizer: tok, Template: o.template(),
 			MaxLength: o.MaxLength, Overlong: overlongPolicies[o.Overlong],
 		},
 		Split: split, Plan: o.planOptions(), Decoder: tok, CheckAnswer: check,

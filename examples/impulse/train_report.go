@@ -44,7 +44,9 @@ func (p *reporter) hooks() train.Hooks {
 		},
 		Epoch: func(e train.Epoch) error {
 			if p.answers != nil {
-				p.complain(p.sample(e))
+				if err := p.sample(e); p.answers.ctx.Err() == nil { // else the run is being stopped
+					p.complain(err)
+				}
 			}
 			p.complain(p.write())
 			return nil
