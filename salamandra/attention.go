@@ -224,14 +224,6 @@ func (r causalRows) gradients(logSum, out, dOut *Node) causalRows {
 	return d
 }
 
-// attend is scaled dot-product attention of queries q [B*S, H, D] over one or
-// more stretches of keys, as one softmax over all of them; the result is
-// [B*S, H*D].
-func attend(q *Node, b int, stretches ...keyValues) *Node {
-	out, _ := softmaxOver(splitQueries(scaled(q), b, stretches[0].k.Shape().Dim(0)), stretches)
-	return joinQueries(out)
-}
-
 // softmaxOver weighs the values of all stretches by one softmax of the scores
 // of queries q [K, B, G, S, D]. It returns their sums, of q's shape and dtype,
 // and the logarithms of what the weights were divided by, [K, B, G, S, 1] in

@@ -242,10 +242,12 @@ type batch struct {
 	chosen []int   // where in last the row's first is, -1 for none
 }
 
-// Most tokens of one request in a step: alone, and where others would wait.
+// Most tokens of one request in a step: alone; where others would wait; and
+// there where one has a prompt of more than four such steps.
 const (
 	chunkAlone  = 256
-	chunkShared = 64
+	chunkShared = 16
+	chunkLong   = 64
 )
 
 // plan lays out a step.
@@ -256,11 +258,11 @@ func (g *Generator) plan(rows []*row, p *prefix) (*batch, error) {
 	chunk, width := chunkAlone, 1
 	if slices.ContainsFunc(e.rows[1:], func(r *row) bool { return r != nil }) || e.cache.w > 1 {
 		chunk, width = chunkShared, len(e.rows)
+		if slices.ContainsFunc(rows, func(r *row) bool { return len(r.pending) > chunkLong }) {
+			chunk = chunkLong
+		}
 	}
-	room := 0
-	if g.Guess > 0 {
-		e.draft(rows, chunk, width, g.Guess)
-	}
+	room, places := 0, g.draft(rows, chunk, width)
 	for _, r := range rows {
 		n := min(len(r.pending), chunk)
 		for _, d := range r.draft {
@@ -268,23 +270,27 @@ func (g *Generator) plan(rows []*row, p *prefix) (*batch, error) {
 		}
 		s.n, s.s, room = s.n+n, max(s.s, n), max(room, r.length+n)
 	}
+	if !g.model.interprets() {
+		s.n = max(s.n, places) // rather than another program
+	}
 	if err := e.cache.grow(width, room); err != nil {
 		return nil, err
 	}
 	s.w, s.m = e.cache.w, e.cache.m
 	s.round()
 	if p != nil {
-		s.p = paddedPrefix(len(p.ids))
+		s.p = g.paddedPrefix(len(p.ids))
 	}
 	b.stepPlan = newStepPlan(*s, g.model.Config.VocabSize)
 	tokens, last := 0, 0
 	for _, r := range rows {
 		n, from := min(len(r.pending), chunk), 0
 		b.taken, b.chosen = append(b.taken, n), append(b.chosen, -1)
-		b.lengths[r.at], b.sees[r.at] = int32(r.length), int32(r.out.CachedTokens)
+		b.lengths[r.at] = int32(r.length)
 		add := func(ids []int32) {
 			for _, id := range ids {
 				b.ids[tokens], b.positions[tokens] = id, int32(r.out.CachedTokens+r.length+from)
+				b.sees[tokens] = int32(r.out.CachedTokens)
 				b.seats[r.at*s.s+from], b.back[tokens] = int32(tokens), int32(r.at*s.s+from)
 				b.places = append(b.places, place{r.at, r.length + from})
 				tokens, from = tokens+1, from+1
@@ -318,17 +324,12 @@ func (s *stepShape) round() {
 		return
 	}
 	if s.s > 1 {
-		s.s = roundTo(s.s, 16, 4)
+		s.s = roundTo(s.s, chunkShared, 4)
 	}
 }
 
 // roundTokens returns the places for n tokens of w rows.
-func roundTokens(n, w int) int {
-	if w == 1 {
-		return roundTo(n, 1, 4)
-	}
-	return roundTo(n, w, 2)
-}
+func roundTokens(n, w int) int { return roundTo(n, w, 4) }
 
 // mostChoices is how many tokens can be chosen in a step of n places.
 func mostChoices(n, w int) int { return min(n, max(8, 2*w)) }

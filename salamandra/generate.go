@@ -26,7 +26,8 @@ import (
 // already. A prompt uses the longest one that it begins with.
 //
 // Programs are compiled when first needed, for few shapes: one or Slots
-// requests; 1, 4, 16, 64 or 256 tokens of one request; powers of two of places.
+// requests; 16, 64 or 256 tokens of one, 1 or 4 where guesses fail; Slots, 4 or
+// 16 times as many tokens together; 512, 1024, ... places.
 // The fields are set before first use.
 type Generator struct {
 	// Slots is the most requests computed together; 8 by default.
@@ -103,6 +104,9 @@ type GenerateOptions struct {
 	// OnToken, if not nil, is called with each new token of prompt number row,
 	// never twice at the same time.
 	OnToken func(row int, id int32)
+	// OnAnswer, if not nil, is called with the answer to each prompt, in the
+	// order of the prompts, when it and those before it are there.
+	OnAnswer func(row int, answer Generation)
 }
 
 // DefaultGenerateOptions returns greedy decoding of at most 512 tokens and no
@@ -260,6 +264,9 @@ func (g *Generator) Generate(ctx context.Context, prompts [][]int32, opts Genera
 		if answers[i], err = t.wait(); err != nil {
 			cancel(err)
 			return nil, err
+		}
+		if opts.OnAnswer != nil {
+			opts.OnAnswer(i, answers[i])
 		}
 	}
 	return answers, nil

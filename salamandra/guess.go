@@ -86,8 +86,9 @@ func (t *guesses) next(text []int32) (id int32, ok bool) {
 const guessShared = 2
 
 // draft guesses for rows as far as the places go that a step has free: those
-// that rounding adds, and for who guessed well so far a few more.
-func (e *engine) draft(rows []*row, chunk, width, least int) {
+// that rounding adds, and while guesses come true a few more. It returns the
+// places of the step.
+func (g *Generator) draft(rows []*row, chunk, width int) int {
 	tokens, well := 0, false
 	var ready []*row
 	for _, r := range rows {
@@ -97,20 +98,21 @@ func (e *engine) draft(rows []*row, chunk, width, least int) {
 			well = well || r.guessed < 64 || 8*r.right > r.guessed
 		}
 	}
+	if g.Guess == 0 {
+		return tokens
+	}
 	places := tokens
 	if well {
-		places = max(places, least)
-		if width > 1 {
-			places = max(places, guessShared*len(rows))
-		}
+		places = max(places, g.Guess, guessShared*width)
 	}
 	places = roundTokens(places, width)
 	free, runs := places-tokens, mostChoices(places, width)-len(rows)
 	for i, r := range ready {
 		others := len(ready) - i
-		free -= r.guess(free/others, runs/others)
+		free -= r.guess(min(free/others, chunk-len(r.pending)), runs/others)
 		runs -= len(r.draft)
 	}
+	return places
 }
 
 // guess drafts what may come after the pending tokens: up to places tokens in

@@ -43,8 +43,14 @@ func TestGuesses(t *testing.T) {
 					if row.constrained {
 						opts.Constrain = func(int) (*constrain.Matcher, error) { return grammar.Matcher(vocabulary) }
 					}
+					var told []salamandra.Generation
+					opts.OnAnswer = func(row int, a salamandra.Generation) {
+						require.Equal(t, len(told), row)
+						told = append(told, a)
+					}
 					answers, err := g.Generate(t.Context(), asked, opts)
 					require.NoError(t, err)
+					require.Equal(t, answers, told)
 					return answers
 				}
 				plain := salamandra.NewGenerator(m, nil)

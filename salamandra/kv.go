@@ -19,16 +19,19 @@ type kvCache struct {
 	tensors []*tensors.Tensor
 }
 
-// Few lengths of rows mean few programs: a compiler takes seconds for each, the
-// Go backend takes no time, and gains by every place that it leaves out.
+// Few lengths of rows mean few programs.
 const (
-	minRoom   = 256
+	minRoom   = 512
 	minRoomGo = 64
 )
 
+// interprets tells that a program costs nothing to make and gains by every place
+// that it leaves out, as on the Go backend; compilers take seconds for each.
+func (m *Model) interprets() bool { return m.backend.Name() == "Go Backend" }
+
 // room returns how many places a row of m tokens gets.
 func (c *kvCache) room(m int) int {
-	if c.model.backend.Name() == "go" {
+	if c.model.interprets() {
 		return (m + minRoomGo - 1) / minRoomGo * minRoomGo
 	}
 	return roundTo(m, minRoom, 2)

@@ -33,8 +33,7 @@ type prefix struct {
 	rows    int // requests under way that begin with it
 }
 
-// prefixStep rounds lengths of prefixes, so that few programs are compiled, and
-// is the least that a prefix found by itself adds to what is kept.
+// prefixStep is the least that a prefix found by itself adds to what is kept.
 const prefixStep = 64
 
 // begins tells whether a prompt begins with ids and has at least one token more.
@@ -123,12 +122,19 @@ func (g *Generator) keep(v *variant, ids []int32) error {
 	return nil
 }
 
-// paddedPrefix is the places that a prefix of n tokens takes.
-func paddedPrefix(n int) int { return (n + prefixStep - 1) / prefixStep * prefixStep }
+// paddedPrefix is the places that a prefix of n tokens takes, rounded so that few
+// programs are compiled.
+func (g *Generator) paddedPrefix(n int) int {
+	step := 256
+	if g.model.interprets() {
+		step = 64
+	}
+	return (n + step - 1) / step * step
+}
 
 // computePrefix runs a prefix through the model.
 func (g *Generator) computePrefix(v *variant, ids []int32) (*prefix, error) {
-	n := paddedPrefix(len(ids))
+	n := g.paddedPrefix(len(ids))
 	program, err := g.programs.get(v, fmt.Sprintf("prefix P=%d", n), func(t Transformer, args []*Node) []*Node {
 		layout := SharedPrefix{B: 1, S: n}
 		r := &recorder{Attention: layout, rows: 1}

@@ -34,7 +34,7 @@ type stepPlan struct {
 	seats     []int32 // [W*S], the token at each place of each row
 	back      []int32 // [N], the place of each token among the W*S
 	lengths   []int32 // [W], tokens in the cache
-	sees      []int32 // [W], tokens of the prefix that the row begins with
+	sees      []int32 // [N], tokens of the prefix that the row begins with
 	last      []int32 // [R], tokens whose successor is chosen
 	masks     []uint32
 }
@@ -42,7 +42,7 @@ type stepPlan struct {
 func newStepPlan(s stepShape, vocabulary int) *stepPlan {
 	return &stepPlan{
 		ids: make([]int32, s.n), positions: make([]int32, s.n), seats: make([]int32, s.w*s.s), back: make([]int32, s.n),
-		lengths: make([]int32, s.w), sees: make([]int32, s.w), last: make([]int32, s.r), masks: make([]uint32, s.r*maskWords(vocabulary)),
+		lengths: make([]int32, s.w), sees: make([]int32, s.n), last: make([]int32, s.r), masks: make([]uint32, s.r*maskWords(vocabulary)),
 	}
 }
 
@@ -96,11 +96,11 @@ func (s stepShape) build(t Transformer, args []*Node) []*Node {
 		return SliceAxis(numbers, 0, AxisRange(at-n, at))
 	}
 	ids, positions, seats, back := next(s.n), next(s.n), next(s.w*s.s), next(s.n)
-	lengths, sees, last := next(s.w), next(s.w), next(s.r)
+	lengths, sees, last := next(s.w), next(s.n), next(s.r)
 	layers := 2 * t.Config.NumHiddenLayers
 	a := &ragged{shape: s, own: args[2 : 2+layers], prefix: args[2+layers:], ownBias: hideFrom(lengths, s.m)}
 	if s.p > 0 {
-		a.prefixBias = hideFrom(sees, s.p)
+		a.prefixBias = Reshape(hideFrom(sees, s.p), s.n, s.p)
 	}
 	if s.w > 1 {
 		a.seats, a.back = ExpandAxes(seats, -1), ExpandAxes(back, -1)
@@ -152,19 +152,54 @@ func (a *ragged) Attend(layer int, q, k, v *Node) *Node {
 		}
 		return Gather(x, a.seats)
 	}
-	w, s := a.shape.w, a.shape.s
-	stretches := []keyValues{
-		{a.own[2*layer], a.own[2*layer+1], a.ownBias},
-		{splitRows(rows(k), w), splitRows(rows(v), w), causal(q.Graph(), s, s)},
-	}
+	w, s, kvHeads := a.shape.w, a.shape.s, k.Shape().Dim(1)
+	parts := []softmaxPart{a.part(splitQueries(scaled(rows(q)), w, kvHeads), a.back,
+		keyValues{a.own[2*layer], a.own[2*layer+1], a.ownBias},
+		keyValues{splitRows(rows(k), w), splitRows(rows(v), w), causal(q.Graph(), s, s)})}
 	if a.prefixBias != nil {
-		stretches = append(stretches, keyValues{a.prefix[2*layer], a.prefix[2*layer+1], a.prefixBias})
+		// All rows share it, so that the tokens need no seats.
+		parts = append(parts, a.part(splitQueries(scaled(q), 1, kvHeads), nil,
+			keyValues{a.prefix[2*layer], a.prefix[2*layer+1], a.prefixBias}))
 	}
-	out := attend(rows(q), w, stretches...) // [W*S, H*D]
-	if a.back != nil {
-		out = Gather(out, a.back)
+	return ConvertDType(Reshape(joinParts(parts), a.shape.n, -1), q.DType())
+}
+
+// softmaxPart is the result [N, H, D] of attention to some of the keys, and the
+// logarithm of what it was divided by, [N, H, 1], in float32.
+type softmaxPart struct{ out, logSum *Node }
+
+// part computes one for queries [K, B, G, S, D]. Back, if not nil, says where
+// the tokens sit among them.
+func (a *ragged) part(q *Node, back *Node, stretches ...keyValues) softmaxPart {
+	out, logSum := softmaxOver(q, stretches)
+	tokens := func(x *Node) *Node {
+		x = joinQueries(x)
+		if back != nil {
+			x = Gather(x, back)
+		}
+		return ConvertDType(x, dtypes.Float32)
 	}
-	return out
+	n, heads := a.shape.n, q.Shape().Dim(0)*q.Shape().Dim(2)
+	return softmaxPart{Reshape(tokens(out), n, heads, -1), Reshape(tokens(logSum), n, heads, 1)}
+}
+
+// joinParts makes one softmax of several, [N, H, D].
+func joinParts(parts []softmaxPart) *Node {
+	top := parts[0].logSum
+	for _, p := range parts[1:] {
+		top = Max(top, p.logSum)
+	}
+	var sum, out *Node
+	for i, p := range parts {
+		w := Exp(Sub(p.logSum, top))
+		y := Mul(p.out, w)
+		if i == 0 {
+			sum, out = w, y
+		} else {
+			sum, out = Add(sum, w), Add(out, y)
+		}
+	}
+	return Div(out, sum)
 }
 
 // recorder is an Attention that keeps the keys and values of each layer,

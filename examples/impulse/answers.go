@@ -21,7 +21,7 @@ func (p *prompted) generate(ctx context.Context, prompts [][]int32, opts salaman
 	answers := make([]salamandra.Generation, len(prompts))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var mu sync.Mutex // one call of OnToken at a time
+	var mu sync.Mutex // one call of OnToken or OnAnswer at a time
 	var group sync.WaitGroup
 	for k := range n {
 		from, to := k*len(prompts)/n, (k+1)*len(prompts)/n
@@ -34,6 +34,13 @@ func (p *prompted) generate(ctx context.Context, prompts [][]int32, opts salaman
 				mu.Lock()
 				defer mu.Unlock()
 				opts.OnToken(from+row, id)
+			}
+		}
+		if opts.OnAnswer != nil {
+			part.OnAnswer = func(row int, a salamandra.Generation) {
+				mu.Lock()
+				defer mu.Unlock()
+				opts.OnAnswer(from+row, a)
 			}
 		}
 		group.Go(func() {

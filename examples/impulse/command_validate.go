@@ -276,19 +276,20 @@ func (p *prompted) ask(ctx context.Context, prompts [][]int32, records []impulse
 			return nil, err
 		}
 	}
-	start, tokens := time.Now(), 0
+	start, done, tokens, steps := time.Now(), 0, 0, 0
 	bar := newProgress(log, "answering")
 	opts.StopTokens = p.stop
-	opts.OnToken = func(int, int32) {
-		tokens++
-		bar.set(int64(tokens), int64(len(records)*opts.MaxNewTokens), fmt.Sprintf("%d tokens", tokens))
+	opts.OnAnswer = func(_ int, a salamandra.Generation) {
+		done, tokens, steps = done+1, tokens+len(a.IDs), steps+a.Steps
+		bar.set(int64(done), int64(len(records)), fmt.Sprintf("%.2f s per query", time.Since(start).Seconds()/float64(done)))
 	}
 	answers, err := p.generate(ctx, prompts, opts)
 	bar.done()
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(log, "%d answers, %d tokens in %.1f s: %.2f s per query\n", len(answers), tokens, time.Since(start).Seconds(), time.Since(start).Seconds()/float64(len(answers)))
+	fmt.Fprintf(log, "%d answers, %d tokens in %.1f s: %.2f s and %d steps per query\n",
+		len(answers), tokens, time.Since(start).Seconds(), time.Since(start).Seconds()/float64(len(answers)), steps/max(len(answers), 1))
 	results := make([]evalx.Result, len(records))
 	for i, r := range records {
 		want, err := evalx.Parse(r.Answer)
