@@ -61,7 +61,7 @@ func read(t *testing.T, data string, change func(*inspect.Options)) *inspect.Rep
 
 // TestRead: every kind of fault is found, and takes no other record with it.
 func TestRead(t *testing.T) {
-	data := line("a", "ca", "projectes de hidrogen verd", "one") +
+	data := `{"messages": [{"role": "assistant", "content": "alone"}]}` + "\n" + line("a", "ca", "projectes de hidrogen verd", "one") +
 		line("b", "ca", "projectes de hidrogen verd", "two") +
 		line("c", "ca", "projectes d'hidrogen verd!", "one") +
 		line("d", "es", "baterías", "bad") +
@@ -69,8 +69,7 @@ func TestRead(t *testing.T) {
 		line("e", "", "solar", "  ") +
 		line("f", "", strings.Repeat("long ", 40), "one") +
 		"not json\n" +
-		line("g", "es", "wind energy", "one") +
-		`{"messages": [{"role": "assistant", "content": "alone"}]}` + "\n"
+		line("g", "es", "wind energy", "one") + line("h", "es", "wind energy", "one")
 	bad := func(answer string) error {
 		if answer == "bad" {
 			return fmt.Errorf("it is bad")
@@ -84,7 +83,7 @@ func TestRead(t *testing.T) {
 		return ""
 	}
 	r := read(t, data, func(o *inspect.Options) { o.CheckAnswer, o.Identify = bad, identify })
-	require.Equal(t, 10, r.Records)
+	require.Equal(t, 11, r.Records)
 	require.False(t, r.Usable())
 	var ids, faults []string
 	for _, e := range r.Examples {
@@ -93,7 +92,7 @@ func TestRead(t *testing.T) {
 	for _, f := range r.Faults {
 		faults = append(faults, f.Record)
 	}
-	require.Equal(t, []string{"a", "b", "c", "d", "g", "#10"}, ids)
+	require.Equal(t, []string{"#1", "a", "b", "c", "d", "g", "h"}, ids)
 	require.Equal(t, []string{"d", "e", ""}, faults)
 	require.ErrorIs(t, r.Faults, dataset.ErrDuplicate)
 	require.ErrorIs(t, r.Faults, chatml.ErrNoAnswer)
@@ -101,10 +100,13 @@ func TestRead(t *testing.T) {
 	require.Equal(t, []dataset.Length{{ID: "f", Tokens: 243}}, r.Overlong)
 	require.Len(t, r.Answers, 1)
 	require.Equal(t, "d", r.Answers[0].Record)
-	require.Equal(t, []inspect.Group{{IDs: []string{"a", "b"}, Question: "projectes de hidrogen verd", Answers: 2}}, r.Equal)
+	require.Equal(t, []inspect.Group{
+		{IDs: []string{"a", "b"}, Question: "projectes de hidrogen verd", Answers: 2},
+		{IDs: []string{"g", "h"}, Question: "wind energy", Answers: 1},
+	}, r.Equal)
 	require.Equal(t, []inspect.Group{{IDs: []string{"a", "b", "c"}, Question: "projectes de hidrogen verd", Answers: 2}}, r.Near)
 	require.Equal(t, 1, r.NoQuestion)
-	require.Equal(t, []inspect.Mismatch{{"g", "es", "EN"}}, r.Mismatches)
+	require.Equal(t, []inspect.Mismatch{{"g", "es", "EN"}, {"h", "es", "EN"}}, r.Mismatches)
 	require.Equal(t, "ca", r.Languages[0].Lang)
 	require.Equal(t, 3, r.Languages[0].Examples)
 	require.Equal(t, r.All.Total, r.Train.SequenceTokens)
@@ -115,7 +117,7 @@ func TestRead(t *testing.T) {
 		o.Builder.Overlong, o.Split.Fraction = dataset.OverlongTruncate, 0.3
 	})
 	require.Equal(t, r.Overlong, r.Truncated)
-	require.Len(t, r.Examples, 7)
+	require.Len(t, r.Examples, 8)
 	require.LessOrEqual(t, r.All.Max, 120)
 	held := 0
 	for _, l := range r.Languages {

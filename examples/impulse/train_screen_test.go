@@ -72,9 +72,9 @@ func TestScreenTerminal(t *testing.T) {
 	lines := strings.Split(strings.ReplaceAll(log.String(), "\r\x1b[K", "\r"), "\n")
 	require.Len(t, lines, 4)
 	require.Empty(t, lines[3])
-	for i, end := range []string{"the best so far", "held-out examples", "smoothed 0.3651"} {
+	for i, want := range []string{"after 1.00 epochs, 3 steps: loss 0.5000 on held-out examples, the best so far", "after 2.00 epochs, 6 steps: loss 0.5000 on held-out examples", "loss 0.1667 after 6 steps, smoothed 0.3651"} {
 		drawn := strings.Split(lines[i], "\r")
-		require.True(t, strings.HasSuffix(drawn[len(drawn)-1], end), "%q", drawn)
+		require.Equal(t, want, drawn[len(drawn)-1], "the line is away before")
 		for _, text := range drawn[:len(drawn)-1] {
 			require.Less(t, len(text), width, "it must not wrap")
 		}
