@@ -144,7 +144,7 @@ func TestKilled(t *testing.T) {
 			<-p.ended
 			if finished = p.ProcessState.Exited(); !finished {
 				kills--
-				where[stage(t, dir)]++
+				where[stage(dir)]++
 			}
 			if finished {
 				p.end(t, 0)
@@ -155,21 +155,40 @@ func TestKilled(t *testing.T) {
 	t.Logf("%d starts; killed %v", starts, where)
 }
 
-// moment waits until the process is to be killed: any time, while a checkpoint
-// is written, or soon after a step.
+// moment waits until the process is to be killed: any time, soon after a step,
+// or while a checkpoint, an evaluation or the result is under way.
 func moment(p *process, rng *rand.Rand, dir string, took time.Duration) {
 	soon := time.Duration(rng.Int64N(int64(took / 20)))
-	switch rng.IntN(3) {
+	before := lines(dir)
+	switch rng.IntN(5) {
 	case 0:
-		p.after(time.Duration(rng.Int64N(int64(took))))
+		soon = time.Duration(rng.Int64N(int64(took)))
 	case 1:
-		p.until(func() bool { return glob(dir, "checkpoint-[1-9]*.tmp-*") })
-		p.after(soon / 8)
-	case 2:
-		before := lines(dir)
 		p.until(func() bool { return lines(dir) > before })
-		p.after(soon)
+	case 2:
+		p.until(func() bool { return glob(dir, "checkpoint-[1-9]*.tmp-*") })
+		soon /= 8
+	case 3:
+		p.until(func() bool { return lines(dir) > before && evaluating(dir) })
+		soon /= 8
+	case 4:
+		p.until(func() bool { return glob(dir, lastDir) })
+		soon /= 4
 	}
+	p.after(soon)
+}
+
+// evaluating tells whether the metrics end with the step before an evaluation,
+// whose checkpoint is there.
+func evaluating(dir string) bool {
+	text, _ := os.ReadFile(filepath.Join(dir, metricsFile))
+	last := text[bytes.LastIndexByte(bytes.TrimSuffix(text, []byte("\n")), '\n')+1:]
+	for _, step := range []string{"3", "6"} {
+		if bytes.HasPrefix(last, []byte(`{"step":`+step+`,`)) && !bytes.Contains(last, []byte("eval_loss")) {
+			return glob(dir, "checkpoint-"+step)
+		}
+	}
+	return false
 }
 
 // lines is the number of lines of the metrics.
@@ -179,20 +198,16 @@ func lines(dir string) int {
 }
 
 // stage tells from what a killed process left what it was doing.
-func stage(t *testing.T, dir string) string {
-	text, _ := os.ReadFile(filepath.Join(dir, metricsFile))
-	last := text[bytes.LastIndexByte(bytes.TrimSuffix(text, []byte("\n")), '\n')+1:]
+func stage(dir string) string {
 	switch {
 	case glob(dir, "checkpoint-[1-9]*.tmp-*"):
 		return "in a checkpoint"
 	case glob(dir, lastDir):
 		return "in the result"
-	case len(text) == 0:
+	case lines(dir) == 0:
 		return "before the first step"
-	case bytes.Contains(last, []byte(`"step":3,`)) || bytes.Contains(last, []byte(`"step":6,`)):
-		if !bytes.Contains(last, []byte("eval_loss")) {
-			return "in an evaluation"
-		}
+	case evaluating(dir):
+		return "in an evaluation"
 	}
 	return "in a step or starting again"
 }
@@ -305,7 +320,10 @@ func TestRemovedUnder(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "cut")
 		p := start(t, faultRun(data, dir)...)
 		p.until(func() bool { return glob(dir, "checkpoint-1") })
-		require.NoError(t, os.RemoveAll(filepath.Join(dir, remove)))
+		if remove == "" {
+			return p, dir
+		}
+		require.NoError(t, os.Rename(filepath.Join(dir, remove), filepath.Join(t.TempDir(), "gone")))
 		return p, dir
 	}
 	t.Run("the metrics", func(t *testing.T) {
@@ -316,12 +334,12 @@ func TestRemovedUnder(t *testing.T) {
 		require.Equal(t, want[lora.WeightsFile], outcome(t, dir)[lora.WeightsFile])
 	})
 	t.Run("the directory", func(t *testing.T) {
-		p, dir := begin("")
+		p, dir := begin(".")
 		oneError(t, p, dir)
 	})
 	t.Run("a file of the newest checkpoint, and all of it", func(t *testing.T) {
 		for _, remove := range []string{lora.WeightsFile, ""} {
-			p, dir := begin("checkpoint-0") // nothing
+			p, dir := begin("")
 			p.until(func() bool { return glob(dir, "checkpoint-3") })
 			require.NoError(t, p.Process.Kill())
 			<-p.ended
