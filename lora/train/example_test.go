@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"os"
+	"path/filepath"
 
 	"github.com/gomlx/compute"
 	_ "github.com/gomlx/compute/gobackend"
@@ -16,7 +18,8 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
 )
 
-// A tiny model learns two answers by heart.
+// A tiny model learns two answers by heart; what follows the run is told as it
+// goes on.
 func Example() {
 	ctx, dir := context.Background(), "../../examples/impulse/demo/tiny-salamandra"
 	backend, err := compute.NewWithConfig("go:ops_sequential")
@@ -41,20 +44,29 @@ func Example() {
 	check(err)
 	settings := train.DefaultConfig()
 	settings.Epochs, settings.LearningRate = 12, 1e-2
-	trainer, err := train.New(model, layers, plan, nil, settings)
+	settings.Checkpoints.Dir, err = os.MkdirTemp("", "checkpoints-")
+	check(err)
+	defer os.RemoveAll(settings.Checkpoints.Dir)
+	trainer, err := train.New(model, layers, plan, plan, settings)
 	check(err)
 	defer trainer.Close()
 
-	var first, last float64
-	check(trainer.Run(ctx, train.Hooks{Step: func(s train.Step) error {
-		if s.Step == 1 {
-			first = s.Loss
-		}
-		last = s.Loss
-		return nil
-	}}))
-	fmt.Println(trainer.TotalSteps(), "steps; the loss fell tenfold:", last < first/10)
-	// Output: 12 steps; the loss fell tenfold: true
+	var losses, evaluations []float64
+	check(trainer.Run(ctx, train.Hooks{
+		Step:       func(s train.Step) error { losses = append(losses, s.Loss); return nil },
+		Evaluation: func(e train.Evaluation) error { evaluations = append(evaluations, e.Loss); return nil },
+		Checkpoint: func(c train.Checkpoint) error {
+			if c.Step%6 == 0 {
+				fmt.Println("kept", filepath.Base(c.Dir)) // it can be resumed, served and merged
+			}
+			return nil
+		},
+	}))
+	fmt.Println(len(losses), "steps,", len(evaluations), "evaluations; the loss fell tenfold:", evaluations[11] < losses[0]/10)
+	// Output:
+	// kept checkpoint-6
+	// kept checkpoint-12
+	// 12 steps, 12 evaluations; the loss fell tenfold: true
 }
 
 func check(err error) {
