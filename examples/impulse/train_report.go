@@ -56,7 +56,7 @@ func (p *reporter) hooks() train.Hooks {
 
 // sample asks for answers and keeps them beside those there are.
 func (p *reporter) sample(e train.Epoch) error {
-	samples, err := p.answers.ask(e.Step, e.Epoch)
+	samples, err := p.answers.ask(e)
 	if err != nil {
 		return fmt.Errorf("examples of answers: %w", err)
 	}

@@ -258,6 +258,8 @@ func answerOfPage(s sample) trainPageAnswer {
 		a.Right, a.Verdict = true, "as expected"
 	case wantErr == nil && gotErr == nil && evalx.Exact(want, got):
 		a.Right, a.Verdict = true, "as expected, written otherwise"
+	case s.Timeout:
+		a.Verdict = "given up: it took too long"
 	case !s.Complete:
 		a.Broken, a.Verdict = true, "does not end"
 	case wantErr == nil && gotErr != nil:

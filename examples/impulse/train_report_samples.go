@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
+	"github.com/impulse-salamandra/finetune/lora/train"
 	"github.com/impulse-salamandra/finetune/salamandra"
 	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 )
@@ -25,6 +27,7 @@ type sample struct {
 	Expected string  `json:"expected"`
 	Answer   string  `json:"answer"`
 	Complete bool    `json:"complete"` // it came to its end
+	Timeout  bool    `json:"timeout"`  // it was given up, see [sampler.ask]
 }
 
 // readSamples reads the answers of epochs that ended before a step, since the
@@ -74,6 +77,7 @@ type sampler struct {
 	own       bool // the generator is to be closed
 	stop      []int32
 	questions []question
+	least     time.Duration // that asking may always take
 }
 
 // newSampler chooses questions in equal steps from the held-out ones; it is nil
@@ -84,7 +88,7 @@ func newSampler(ctx context.Context, r *trainRun, s *scorer) *sampler {
 	if n <= 0 {
 		return nil
 	}
-	a := &sampler{ctx: ctx, r: r}
+	a := &sampler{ctx: ctx, r: r, least: time.Minute}
 	for i := range n {
 		a.questions = append(a.questions, held[i*len(held)/n])
 	}
@@ -100,11 +104,36 @@ func newSampler(ctx context.Context, r *trainRun, s *scorer) *sampler {
 }
 
 // ask has the questions answered, not kept to a schema: what was learned is to
-// be seen.
-func (a *sampler) ask(step int, epoch float64) ([]sample, error) {
+// be seen. It takes a minute at most or, if that is more, a tenth of the time of
+// the epoch: an adapter that has learned little does not come to an end.
+func (a *sampler) ask(e train.Epoch) ([]sample, error) {
 	if err := a.generator.Swap(a.r.layers); err != nil { // it has changed
 		return nil, err
 	}
+	prompts, opts := a.request()
+	samples, tokens := make([]sample, len(prompts)), make([][]int32, len(prompts))
+	opts.OnToken = func(row int, id int32) { tokens[row] = append(tokens[row], id) }
+	ctx, cancel := context.WithTimeout(a.ctx, max(a.least, e.Duration/10))
+	defer cancel()
+	answers, err := a.generator.Generate(ctx, prompts, opts)
+	late := ctx.Err() != nil && a.ctx.Err() == nil
+	if err != nil && !late {
+		return nil, err
+	}
+	for i, q := range a.questions {
+		samples[i] = sample{Step: e.Step, Epoch: e.Epoch, ID: q.ID, Query: q.Query, Expected: q.Answer, Timeout: err != nil}
+		if err == nil {
+			tokens[i], samples[i].Complete = answers[i].IDs, answers[i].Stopped
+		}
+		samples[i].Answer = a.r.data.tokenizer.Decode(tokens[i], true)
+	}
+	// What the prompts share is computed anew next time: the memory is the
+	// trainer's until then.
+	return samples, a.generator.Swap(a.r.layers)
+}
+
+// request is the prompts and how they are answered.
+func (a *sampler) request() ([][]int32, salamandra.GenerateOptions) {
 	opts := salamandra.DefaultGenerateOptions()
 	opts.StopTokens, opts.MaxNewTokens = a.stop, 0
 	var prompts [][]int32
@@ -116,21 +145,7 @@ func (a *sampler) ask(step int, epoch float64) ([]sample, error) {
 		opts.MaxNewTokens = max(opts.MaxNewTokens, 2*q.answer)
 	}
 	opts.MaxNewTokens = min(opts.MaxNewTokens, room)
-	answers, err := a.generator.Generate(a.ctx, prompts, opts)
-	if err != nil {
-		return nil, err
-	}
-	samples := make([]sample, len(answers))
-	for i, answer := range answers {
-		q := a.questions[i]
-		samples[i] = sample{
-			Step: step, Epoch: epoch, ID: q.ID, Query: q.Query, Expected: q.Answer,
-			Answer: a.r.data.tokenizer.Decode(answer.IDs, true), Complete: answer.Stopped,
-		}
-	}
-	// What the prompts share is computed anew next time: the memory is the
-	// trainer's until then.
-	return samples, a.generator.Swap(a.r.layers)
+	return prompts, opts
 }
 
 func (a *sampler) close() {

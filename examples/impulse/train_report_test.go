@@ -1,15 +1,21 @@
 package main
 
 import (
+	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/impulse-salamandra/finetune/evalx/page"
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/lora/train"
+	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
 )
 
 // TestTrainPageUntrusted: questions and answers come to the page as text.
@@ -67,6 +73,40 @@ func TestReadSamples(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("{}\nno"), 0o644))
 	_, err = readSamples(path, 7)
 	require.ErrorContains(t, err, samplesFile+":2: ")
+}
+
+// TestSamplesTimeout: answers that take too long are given up and say so.
+func TestSamplesTimeout(t *testing.T) {
+	backend, _, err := openBackend("go")
+	require.NoError(t, err)
+	defer backend.Finalize()
+	model, err := loadModel(t.Context(), backend, tinyModel, "auto", io.Discard)
+	require.NoError(t, err)
+	defer model.Close()
+	layers, err := lora.Inject(model, lora.DefaultConfig(), 1)
+	require.NoError(t, err)
+	tok, err := tokenizer.Load(tinyModel)
+	require.NoError(t, err)
+	r := &trainRun{o: &trainOptions{ReportSamples: 1}, model: model, layers: layers, data: &trainingData{tokenizer: tok}}
+	q := question{prompt: tok.EncodeText("Hola", true), answer: 500}
+	q.ID, q.Answer = "one", "Bon dia"
+	r.data.questions = []question{q, q}
+	a := newSampler(t.Context(), r, nil)
+	defer a.close()
+	a.least = 1
+	samples, err := a.ask(train.Epoch{Step: 7})
+	require.NoError(t, err)
+	require.Len(t, samples, 1)
+	require.True(t, samples[0].Timeout)
+	require.False(t, samples[0].Complete)
+	require.Equal(t, "given up: it took too long", answerOfPage(samples[0]).Verdict)
+
+	// A run that is being stopped is another thing.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	a.ctx, a.least = ctx, time.Hour
+	_, err = a.ask(train.Epoch{Step: 7})
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 // TestReportFails: a page that cannot be written is one warning and no reason to
