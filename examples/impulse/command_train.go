@@ -79,6 +79,9 @@ func runTrain(ctx context.Context, o trainOptions, out, log io.Writer) error {
 	if o.DryRun {
 		return o.planMemory(backend, base, data, out)
 	}
+	if err := tryDir(o.OutputDir); err != nil {
+		return named("--output-dir", err)
+	}
 	return o.train(ctx, backend, base, data, out, log)
 }
 

@@ -146,7 +146,6 @@ func TestTrainRefuses(t *testing.T) {
 		{"numbers out of range", []string{"--epochs", "0", "--learning-rate", "-1", "--lora-r", "0", "--gradient-accumulation-steps", "0"},
 			[]string{"0 epochs", "learning rate -1", "r: invalid setting: 0", "accumulation over 0"}},
 		{"output in use", []string{"--model", tinyModel, "--data", data, "--output-dir", full}, []string{"is not empty; choose another or say --overwrite"}},
-		{"unknown model", []string{"--model", "BSC-LT/none", "--data", data, "--output-dir", "out"}, []string{"hf download BSC-LT/none"}},
 		{"a directory that is no model", []string{"--model", bare, "--data", data, "--output-dir", "out"}, []string{bare + " is not a model directory"}},
 		{"no data", []string{"--model", tinyModel, "--data", "none.jsonl", "--output-dir", "out"}, []string{"none.jsonl"}},
 		{"empty data", []string{"--model", tinyModel, "--data", empty, "--output-dir", "out"}, []string{"empty.jsonl: no examples"}},

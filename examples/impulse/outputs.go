@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 )
@@ -34,6 +35,18 @@ func checkOutput(path string, overwrite bool) error {
 		return fmt.Errorf("%s exists already; add --overwrite to replace it", path)
 	}
 	f, err := safetensors.CreateFile(path)
+	if err != nil {
+		return err
+	}
+	return f.Abort()
+}
+
+// tryDir makes a directory, if need be, and a file in it that goes again.
+func tryDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	f, err := safetensors.CreateFile(filepath.Join(dir, "trial"))
 	if err != nil {
 		return err
 	}
