@@ -27,7 +27,6 @@ type serveOptions struct {
 	KeyFile, AdminKeyFile string
 	AdaptersDir           string
 	Adapters, Hosts       []string
-	MaxRank               int
 	LogFormat             string
 	Serve                 serve.Options // limits and sampling
 }
@@ -65,7 +64,7 @@ clients; /openapi.yaml describes all of it.`,
 	f.BoolVar(&o.Serve.Insecure, "insecure", false, "listen beyond this machine without keys")
 	f.StringVar(&o.AdaptersDir, "adapters-dir", "", "directory of adapters that /admin/adapter may load, by name")
 	f.StringSliceVar(&o.Adapters, "adapters", nil, "adapters of --adapters-dir to serve from the start, beside the model; * for all")
-	f.IntVar(&o.MaxRank, "max-rank", 0, "adapters of lower rank are filled up to this one and share compiled programs; 0 leaves them as they are")
+	f.IntVar(&o.MaxRank, "max-rank", 0, "adapters, that of the model too, are filled up to this rank, so that one takes another's place without compiling; 0 leaves them as they are")
 	f.Float64Var(&o.Serve.Sampling.Temperature, "temperature", 0, "0 takes the likeliest token; higher draws; chat requests may say otherwise")
 	f.StringVar(&o.LogFormat, "log-format", "text", "lines of the log: text, json, or none")
 	return cmd
@@ -83,6 +82,7 @@ func (o *serveOptions) check() error {
 	check(o.MaxBatch > 0, "--max-batch is %d, want 1 or more", o.MaxBatch)
 	check(o.Queue >= 0, "--queue is %d, want 0 or more", o.Queue)
 	check(o.Serve.Timeout > 0, "--timeout is %v, want more than 0", o.Serve.Timeout)
+	check(o.MaxRank == 0 || o.AdaptersDir != "", "--max-rank needs --adapters-dir: a model alone has nothing to change places with")
 	check(o.MaxRank >= 0, "--max-rank is %d, want 0 or more", o.MaxRank)
 	check(len(o.Adapters) == 0 || o.AdaptersDir != "", "--adapters needs --adapters-dir")
 	check(slices.Contains([]string{"text", "json", "none"}, o.LogFormat), "--log-format is %q, want text, json or none", o.LogFormat)
@@ -155,21 +155,38 @@ func (o *serveOptions) newServer(ctx context.Context, p *prompted, log io.Writer
 		}
 		name = filepath.Base(path)
 	}
-	s.Models = []serve.Model{{Name: name, Engine: p.generator, Contract: p.contract}}
-	if o.AdaptersDir != "" {
-		dir := serve.AdapterDir{Dir: o.AdaptersDir, Base: p.model, Contract: p.contract, Engine: func(a salamandra.Adapter) (serve.Engine, func(), error) {
-			g, err := p.generator.With(a)
-			if err != nil {
-				return nil, nil, err
-			}
-			return g, g.Close, nil
-		}}
-		s.Load = dir.Load
-		models, err := o.loadAdapters(ctx, dir)
+	if o.AdaptersDir == "" {
+		s.Models = []serve.Model{{Name: name, Engine: p.generator, Contract: p.contract}}
+		return serve.New(s)
+	}
+	// The generator of p answers nothing: what takes the place of the first
+	// model frees what that held.
+	engine := func(a salamandra.Adapter) (serve.Engine, func(), error) {
+		g, err := p.generator.With(a)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		s.Models = append(s.Models, models...)
+		return g, g.Close, nil
+	}
+	first, free, err := engine(p.adapter)
+	if err != nil {
+		return nil, err
+	}
+	s.Models = []serve.Model{{Name: name, Engine: first, Contract: p.contract, Close: free}}
+	dir := serve.AdapterDir{Dir: o.AdaptersDir, Base: p.model, Contract: p.contract, MaxRank: o.MaxRank, Engine: engine}
+	// A merged model's contract names the weights it was made from.
+	if dir.Contract.BaseSHA256, err = hashWeights(ctx, p.base); err != nil {
+		return nil, err
+	}
+	models, err := o.loadAdapters(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	s.Models, s.Load = append(s.Models, models...), dir.Load
+	for _, m := range models {
+		if m.Name == name {
+			return nil, fmt.Errorf("--model-path and --adapters name two models %s: call the first otherwise, with --model-name", name)
+		}
 	}
 	return serve.New(s)
 }

@@ -27,11 +27,13 @@ type promptedOptions struct {
 	PromptFile, Schema   string
 	Dtype                string
 	AllowDrift, Download bool
+	MaxRank              int // fills the adapter up to this rank, see lora.AttachPadded; 0 leaves it as it is
 }
 
 // prompted is a model, or a model with an adapter, and the prompt it was
 // trained with.
 type prompted struct {
+	base      string // directory of the weights and the tokenizer
 	contract  chatml.Contract
 	tokenizer *tokenizer.Tokenizer
 	model     *salamandra.Model
@@ -91,7 +93,7 @@ func openPrompted(ctx context.Context, backend compute.Backend, o promptedOption
 			return nil, err
 		}
 	}
-	p := &prompted{}
+	p := &prompted{base: base}
 	if p.tokenizer, err = tokenizer.Load(base); err != nil {
 		return nil, err
 	}
@@ -104,18 +106,27 @@ func openPrompted(ctx context.Context, backend compute.Backend, o promptedOption
 	if p.model, err = loadModel(ctx, backend, base, o.Dtype, log); err != nil {
 		return nil, err
 	}
+	if p.adapter, err = attach(p.model, adapter, o.MaxRank); err != nil {
+		p.close()
+		return nil, err
+	}
 	if adapter != nil {
-		layers, err := lora.Attach(p.model, adapter)
-		if err != nil {
-			p.close()
-			return nil, err
-		}
-		p.adapter = layers
 		tellEffect(dir, adapter, out)
 	}
 	p.generator = salamandra.NewGenerator(p.model, p.adapter)
 	p.setStop()
 	return p, nil
+}
+
+// attach puts an adapter, nil for none, on a model.
+func attach(m *salamandra.Model, a *lora.Adapter, maxRank int) (salamandra.Adapter, error) {
+	switch {
+	case maxRank > 0:
+		return lora.AttachPadded(m, a, maxRank)
+	case a != nil:
+		return lora.Attach(m, a)
+	}
+	return nil, nil
 }
 
 // tellEffect says how much of an adapter does something.

@@ -122,6 +122,9 @@ func checkJSON(r *http.Request) error {
 	if err != nil || kind != "application/json" {
 		return fail(http.StatusUnsupportedMediaType, "unsupported_media_type", "", "want the header Content-Type: application/json")
 	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return fail(http.StatusUnsupportedMediaType, "unsupported_encoding", "", "the body is to be sent as it is, without Content-Encoding")
+	}
 	return nil
 }
 

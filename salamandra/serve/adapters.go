@@ -27,6 +27,10 @@ type AdapterDir struct {
 	// another tokenizer, or on a base of other weights, is refused; one without
 	// prompt.json has this contract.
 	Contract chatml.Contract
+	// MaxRank, unless 0, is the rank up to which adapters are filled up, so that
+	// they share compiled programs; see lora.AttachPadded. Those of higher rank
+	// are refused.
+	MaxRank int
 	// Engine makes the engine of an adapter on the base, and what frees it.
 	Engine func(adapter salamandra.Adapter) (Engine, func(), error)
 }
@@ -39,7 +43,11 @@ func (d AdapterDir) Names() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if _, err := os.Stat(filepath.Join(d.Dir, e.Name(), lora.ConfigFile)); err == nil && goodName(e.Name()) {
+		dir, err := d.find(e.Name())
+		if err != nil {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(dir, lora.ConfigFile)); err == nil {
 			names = append(names, e.Name())
 		}
 	}
@@ -69,15 +77,29 @@ func (d AdapterDir) Load(_ context.Context, name string) (Model, error) {
 	if err := contract.Check(actual); err != nil {
 		return Model{}, unusable(err)
 	}
-	layers, err := lora.Attach(d.Base, adapter)
+	attach := lora.Attach
+	if d.MaxRank > 0 {
+		attach = func(base lora.Target, a *lora.Adapter) (*lora.Layers, error) {
+			return lora.AttachPadded(base, a, d.MaxRank)
+		}
+	}
+	layers, err := attach(d.Base, adapter)
 	if err != nil {
 		return Model{}, unusable(err)
 	}
 	engine, free, err := d.Engine(layers)
 	if err != nil {
-		return Model{}, unusable(err)
+		return Model{}, err
 	}
-	return Model{Name: name, Adapter: name, Engine: engine, Contract: contract, Close: free}, nil
+	m := Model{Name: name, Adapter: name, Engine: engine, Contract: contract}
+	m.Close = func() {
+		free()
+		_ = layers.Params().FinalizeAll() // the memory is gone, or will be with the process
+	}
+	if adapter.Active() == 0 {
+		m.Warning = fmt.Sprintf("the adapter changes nothing: A or B is zero in each of %d layers; was it saved before training?", len(adapter.Modules))
+	}
+	return m, nil
 }
 
 // find returns the directory of an adapter.

@@ -19,6 +19,7 @@ type swapAnswer struct {
 	Model   string  `json:"model"`
 	Adapter string  `json:"adapter"`
 	Took    float64 `json:"took_ms"`
+	Warning string  `json:"warning,omitempty"`
 }
 
 // swapAdapter puts an adapter behind a model's name: in the place of the one
@@ -67,7 +68,7 @@ func (s *Server) swapAdapter(w http.ResponseWriter, r *http.Request, e *entry) e
 	}
 	s.metrics.swapped()
 	e.model = ask.Model
-	writeJSON(w, http.StatusOK, swapAnswer{ask.Model, ask.Adapter, milliseconds(time.Since(start))})
+	writeJSON(w, http.StatusOK, swapAnswer{ask.Model, ask.Adapter, milliseconds(time.Since(start)), m.Warning})
 	return nil
 }
 

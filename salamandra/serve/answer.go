@@ -17,6 +17,7 @@ var errTimeout = errors.New("timeout")
 // question is what a model is asked.
 type question struct {
 	model      *served
+	field      string // of the request, that the prompt came from
 	prompt     []int32
 	sampling   salamandra.Sampling
 	most       int // new tokens
@@ -53,7 +54,7 @@ func (s *Server) admit() (leave func(), err error) {
 // check refuses a prompt that leaves too little room for the answer.
 func (s *Server) check(q question) error {
 	if room := s.opts.Context - q.most; len(q.prompt) > room {
-		return fail(http.StatusBadRequest, "context_length_exceeded", "messages", "the prompt has %d tokens; with an answer of up to %d there is room for %d", len(q.prompt), q.most, room)
+		return fail(http.StatusBadRequest, "context_length_exceeded", q.field, "the prompt has %d tokens; with an answer of up to %d there is room for %d", len(q.prompt), q.most, room)
 	}
 	if q.constraint == nil {
 		return nil

@@ -2,11 +2,13 @@ package serve
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"time"
 	"unicode/utf8"
 )
@@ -53,7 +55,24 @@ func decode(data []byte, into any) error {
 	}
 	var kind *json.UnmarshalTypeError
 	if errors.As(err, &kind) {
-		return fail(http.StatusBadRequest, "invalid_type", kind.Field, "%s: want %s, got %s", kind.Field, kind.Type, kind.Value)
+		return fail(http.StatusBadRequest, "invalid_type", kind.Field, "%s: want %s, got %s", cmp.Or(kind.Field, "the body"), jsonKind(kind.Type), kind.Value)
 	}
 	return fail(http.StatusBadRequest, "invalid_json", "", "the body is not the JSON object wanted: %v", err)
+}
+
+// jsonKind is what a client calls a type of ours.
+func jsonKind(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64:
+		return "an integer of 64 bits"
+	case reflect.Float64:
+		return "a number"
+	case reflect.Slice:
+		return "an array"
+	}
+	return "an object"
 }

@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -83,7 +82,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, e *entry) error {
 	}
 	defer model.release()
 	e.model = model.Name
-	q, err := s.chatQuestion(r.Context(), model, ask)
+	q, err := s.chatQuestion(model, ask)
 	if err != nil {
 		return err
 	}
@@ -106,8 +105,8 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, e *entry) error {
 func (v *served) fingerprint() string { return "fp_" + v.since.UTC().Format("20060102150405.000") }
 
 // chatQuestion puts a conversation into the model's template.
-func (s *Server) chatQuestion(ctx context.Context, model *served, ask chatRequest) (question, error) {
-	q := question{model: model, sampling: ask.sampling(s.opts.Sampling), most: s.opts.MaxNewTokens, stops: ask.Stop}
+func (s *Server) chatQuestion(model *served, ask chatRequest) (question, error) {
+	q := question{model: model, field: "messages", sampling: ask.sampling(s.opts.Sampling), most: s.opts.MaxNewTokens, stops: ask.Stop}
 	if n := ask.newTokens(); n != nil {
 		q.most = min(*n, q.most)
 	}
@@ -115,12 +114,12 @@ func (s *Server) chatQuestion(ctx context.Context, model *served, ask chatReques
 	if q.prompt, err = model.prompt(s.opts.Tokenizer, ask.chatMessages()); err != nil {
 		return q, err
 	}
-	q.constraint, err = s.formatConstraint(ctx, model, ask.ResponseFormat)
+	q.constraint, err = s.formatConstraint(model, ask.ResponseFormat)
 	return q, err
 }
 
 // formatConstraint is what response_format asks for.
-func (s *Server) formatConstraint(ctx context.Context, model *served, f *responseFormat) (*constrain.Matcher, error) {
+func (s *Server) formatConstraint(model *served, f *responseFormat) (*constrain.Matcher, error) {
 	switch {
 	case f == nil || f.Type == "text":
 		return nil, nil
@@ -130,7 +129,7 @@ func (s *Server) formatConstraint(ctx context.Context, model *served, f *respons
 		}
 		return model.grammar.Matcher(s.vocabulary)
 	case f.Type == "json_schema" && f.JSONSchema != nil && len(f.JSONSchema.Schema) > 0:
-		g, err := s.schemas.compile(ctx, f.JSONSchema.Schema, model.Contract.Layout.Indent)
+		g, err := s.schemas.compile(f.JSONSchema.Schema, model.Contract.Layout.Indent)
 		if err != nil {
 			return nil, err
 		}

@@ -112,7 +112,7 @@ func (c chatRequest) check() error {
 		check(*n > 0, "max_tokens", "max_tokens is %d, want 1 or more", *n)
 	}
 	if c.Temperature != nil {
-		check(*c.Temperature >= 0 && *c.Temperature <= 2, "temperature", "temperature is %v, want 0 to 2", *c.Temperature)
+		check(*c.Temperature == 0 || *c.Temperature >= 1e-4 && *c.Temperature <= 2, "temperature", "temperature is %v, want 0, or 0.0001 to 2", *c.Temperature)
 	}
 	err := c.sampling(salamandra.Greedy()).Validate()
 	check(err == nil, "top_p", "%v", err)

@@ -3,6 +3,7 @@ package serve
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -107,6 +108,15 @@ func TestChatRefusals(t *testing.T) {
 		{name: "schema keyword", body: a + `"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "patternProperties": {}}}}}`, status: 400, code: "invalid_schema", says: "patternProperties"},
 		{name: "schema from elsewhere", body: a + `"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "http://127.0.0.1/s.json"}}}}`, status: 400, code: "invalid_schema"},
 		{name: "schema from a file", body: a + `"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "file:///etc/passwd"}}}}`, status: 400, code: "invalid_schema"},
+		{name: "type of a field", body: a + `"response_format": "json"}`, status: 400, code: "invalid_type", param: "response_format", says: "want an object, got string"},
+		{name: "half a token", body: a + `"max_tokens": 1.5}`, status: 400, code: "invalid_type", param: "max_tokens", says: "want an integer of 64 bits, got number 1.5"},
+		{name: "cold", body: a + `"temperature": 1e-300}`, status: 400, code: "invalid_value", param: "temperature"},
+		{name: "schema of 64 KiB", body: a + schemaFormat(`{"const": "`+strings.Repeat("a", 64<<10)+`"}`), status: 400, code: "invalid_schema", param: "response_format", says: "65536"},
+		{name: "schema of long texts", body: a + schemaFormat(`{"type": "string", "maxLength": 10001}`), status: 400, code: "invalid_schema", says: "10000"},
+		{name: "schema of long lists", body: a + schemaFormat(`{"type": "array", "items": {"type": "null"}, "maxItems": 10001}`), status: 400, code: "invalid_schema", says: "10000"},
+		{name: "schema of many states", body: a + schemaFormat(`{"type": "string", "pattern": "^(a|b)*a(a|b){20}$"}`), status: 400, code: "invalid_schema"},
+		{name: "schema that branches", body: a + schemaFormat(branching(28)), status: 400, code: "invalid_schema"},
+		{name: "schema that nests", body: a + schemaFormat(strings.Repeat(`{"type": "array", "items": `, 300)+`{}`+strings.Repeat(`}`, 300)), status: 400, code: "invalid_schema"},
 		{name: "short budget", body: a + `"max_tokens": 3, "response_format": {"type": "json_object"}}`, status: 422, code: "answer_too_long", param: "max_tokens"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -121,6 +131,21 @@ func TestChatRefusals(t *testing.T) {
 			require.Contains(t, e.Message, row.says)
 		})
 	}
+}
+
+func schemaFormat(schema string) string {
+	return `"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": ` + schema + `}}}`
+}
+
+// branching is a schema of few bytes whose references double n times.
+func branching(n int) string {
+	var b strings.Builder
+	b.WriteString(`{"$ref": "#/$defs/d0", "$defs": {`)
+	for i := range n {
+		fmt.Fprintf(&b, `"d%d": {"type": "array", "prefixItems": [{"$ref": "#/$defs/d%d"}, {"$ref": "#/$defs/d%d"}], "minItems": 2, "items": false}, `, i, i+1, i+1)
+	}
+	fmt.Fprintf(&b, `"d%d": {"type": "null"}}}`, n)
+	return b.String()
 }
 
 func TestChatSchemas(t *testing.T) {

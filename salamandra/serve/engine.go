@@ -36,6 +36,9 @@ type Model struct {
 	Contract chatml.Contract
 	// Adapter says which adapter the engine has, for people; it may be empty.
 	Adapter string
+	// Warning, unless empty, is told to the log and to whoever loaded the
+	// adapter: that it has no effect, for one.
+	Warning string
 	// Close, if not nil, is called once the model is replaced or the server
 	// closed and no request uses it any more.
 	Close func()

@@ -33,6 +33,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		WriteTimeout: s.opts.Timeout + 2*s.opts.BodyTimeout,
 		ErrorLog:     slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelWarn),
 	}
+	begun := time.Now()
 	warmed, served := make(chan error, 1), make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
 	warming, stopWarming := context.WithCancel(ctx)
@@ -44,7 +45,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			running = false
 		case err = <-served:
 		case err = <-warmed:
-			warm = true
+			if warm = true; err == nil {
+				s.opts.Logger.Info("ready", "took", time.Since(begun))
+			}
 		}
 	}
 	s.draining.Store(true)

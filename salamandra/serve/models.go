@@ -53,8 +53,13 @@ func (s *Server) prepare(m Model) (*served, error) {
 		v.repeats = err == nil
 	}
 	var err error
-	v.everyPrompt, err = v.commonPrompt(s.opts.Tokenizer)
-	return v, err
+	if v.everyPrompt, err = v.commonPrompt(s.opts.Tokenizer); err != nil {
+		return nil, err
+	}
+	if m.Warning != "" {
+		s.opts.Logger.Warn(m.Warning, "model", m.Name, "adapter", m.Adapter)
+	}
+	return v, nil
 }
 
 // commonPrompt returns the ids that the prompts of all queries begin with.

@@ -105,7 +105,7 @@ func (s *Server) parseQuestion(model *served, ask parseRequest) (question, error
 			constraint, err = other, nil
 		}
 	}
-	return question{model: model, prompt: prompt, sampling: s.opts.Sampling, most: s.opts.MaxNewTokens, constraint: constraint}, err
+	return question{model: model, field: "query", prompt: prompt, sampling: s.opts.Sampling, most: s.opts.MaxNewTokens, constraint: constraint}, err
 }
 
 func milliseconds(d time.Duration) float64 {
