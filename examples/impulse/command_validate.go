@@ -89,6 +89,14 @@ func (o *promptedOptions) addFlags(cmd *cobra.Command) {
 // check lists what is wrong with the flags before any work.
 func (o *validateOptions) check() error {
 	faults := []error{o.Generate.Validate()}
+	for _, f := range []struct {
+		flag         string
+		value, least int
+	}{{"--batch-size", o.BatchSize, 1}, {"--max-new-tokens", o.Generate.MaxNewTokens, 1}, {"--limit", o.Limit, 0}} {
+		if f.value < f.least {
+			faults = append(faults, fmt.Errorf("%s %d, want %d or more", f.flag, f.value, f.least))
+		}
+	}
 	switch {
 	case o.ModelPath == "" && o.Predictions == "":
 		faults = append(faults, errors.New("--model-path is required, or --predictions"))
@@ -260,6 +268,14 @@ func (p *prompted) score(ctx context.Context, records []impulse.Record, task eva
 		if prompts[i], err = p.prompt(r.Query); err != nil {
 			return nil, fmt.Errorf("query %s: %w", r.ID, err)
 		}
+	}
+	longest := 0
+	for _, ids := range prompts {
+		longest = max(longest, len(ids))
+	}
+	if room := p.model.Config.MaxPositionEmbeddings - longest; room > 0 && room < opts.MaxNewTokens {
+		fmt.Fprintf(log, "answers of at most %d tokens: no more fit beside the longest prompt, of %d\n", room, longest)
+		opts.MaxNewTokens = room
 	}
 	return p.ask(ctx, prompts, records, task, constrained, opts, log)
 }

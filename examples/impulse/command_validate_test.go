@@ -19,10 +19,11 @@ func TestValidateFlags(t *testing.T) {
 	status := execute(newRootCommand(), []string{
 		"validate", "--rules", "strict", "--schema", "none.json", "--save-results", old,
 		"--report", filepath.Join(dir, "new", "report.html"), "--temperature", "-1",
+		"--batch-size", "0", "--limit", "-1", "--max-new-tokens", "0",
 	}, &out, &errs)
 	require.Equal(t, 1, status)
 	for _, want := range []string{
-		"temperature -1", "--model-path is required", `--rules "strict", want standard`, "--schema: open none.json",
+		"temperature -1", "--batch-size 0, want 1", "--limit -1, want 0", "--max-new-tokens 0, want 1", "--model-path is required", `--rules "strict", want standard`, "--schema: open none.json",
 		"--save-results: " + old + " exists already; add --overwrite to replace it",
 	} {
 		require.Contains(t, errs.String(), want)
