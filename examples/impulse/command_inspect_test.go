@@ -23,7 +23,7 @@ func TestInspect(t *testing.T) {
 	require.Zero(t, status, errs)
 	for _, part := range []string{
 		"40 records, 40 of them can be trained on", "language CA: ", "training on 36 examples in ", " batches per epoch, shared prefix of 24 tokens", "memory: weights 0.01 GB", "evaluating on 4 examples",
-		"% of them padding", "answers: held against the built-in schema, variant current", " or more, at 0.01 TFLOP/s by --tflops; ",
+		"% of them padding", "answers: held against the built-in schema, variant current", ", at 0.01 TFLOP/s by --tflops; ",
 		"<|im_start|>assistant\n⟦{\n  \"doc_type\": \"projects\"", "}<|im_end|>⟧\n", "wrote " + page,
 	} {
 		require.Contains(t, out, part)

@@ -62,7 +62,7 @@ func (o *inspectOptions) estimate(base string, r *inspect.Report) ([]inspect.Fac
 	took := time.Duration(operations / speed * float64(time.Second))
 	return append(facts, []inspect.Fact{
 		{Name: "work", Value: fmt.Sprintf("%.3g TFLOP", operations/1e12)},
-		{Name: "time", Value: fmt.Sprintf("%s or more, at %.3g TFLOP/s by %s; compilation, checkpoints and answers not counted", roundTime(took), speed/1e12, how)},
+		{Name: "time", Value: fmt.Sprintf("about %s, at %.3g TFLOP/s by %s; compilation, checkpoints and answers not counted", roundTime(took), speed/1e12, how)},
 	}...), nil
 }
 
