@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -101,17 +102,25 @@ func glob(pattern ...string) bool {
 	return len(names) > 0
 }
 
-// undisturbed is what faultRun gives, and how long it takes.
-func undisturbed(t *testing.T, data string) (map[string]string, time.Duration) {
+// whole is the run that nothing disturbs, done once.
+var whole struct {
+	once    sync.Once
+	outcome map[string]string
+	took    time.Duration
+}
+
+// undisturbed is what faultRun gives on shortData, and how long it takes.
+func undisturbed(t *testing.T) (map[string]string, time.Duration) {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "whole")
-	from := time.Now()
-	start(t, faultRun(data, dir)...).end(t, 0)
-	took := time.Since(from)
-	want := outcome(t, dir)
-	require.Contains(t, want, lora.WeightsFile)
-	require.Contains(t, want, filepath.Join("checkpoint-6", train.MomentsFile))
-	return want, took
+	whole.once.Do(func() {
+		dir := filepath.Join(t.TempDir(), "whole")
+		from := time.Now()
+		start(t, faultRun(shortData(t), dir)...).end(t, 0)
+		whole.outcome, whole.took = outcome(t, dir), time.Since(from)
+	})
+	require.Contains(t, whole.outcome, lora.WeightsFile)
+	require.Contains(t, whole.outcome, filepath.Join("checkpoint-6", train.MomentsFile))
+	return whole.outcome, whole.took
 }
 
 // TestKilled kills the trainer at random moments, again and again, and resumes
@@ -131,7 +140,7 @@ func TestKilled(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	data := shortData(t)
-	want, took := undisturbed(t, data)
+	want, took := undisturbed(t)
 	where, starts := map[string]int{}, 0
 	for round := 0; kills > 0; round++ {
 		dir := filepath.Join(t.TempDir(), "cut")
@@ -216,7 +225,7 @@ func stage(dir string) string {
 // status, more of them at once; the run goes on as if nothing had happened.
 func TestSignals(t *testing.T) {
 	data := shortData(t)
-	want, _ := undisturbed(t, data)
+	want, _ := undisturbed(t)
 	for _, row := range []struct {
 		name   string
 		signal syscall.Signal
@@ -275,7 +284,7 @@ func TestDiskFull(t *testing.T) {
 	oneError(t, start(t, faultRun(data, filepath.Join(smallDisk(t, "1m"), "o"))...), lora.ErrDiskSpace.Error())
 
 	disk := smallDisk(t, "32m")
-	want, _ := undisturbed(t, data)
+	want, _ := undisturbed(t)
 	dir, ballast := filepath.Join(disk, "o"), filepath.Join(disk, "ballast")
 	p := start(t, faultRun(data, dir)...)
 	p.until(func() bool { return glob(dir, "checkpoint-1") })
@@ -315,7 +324,7 @@ func TestReadOnly(t *testing.T) {
 // Files that are removed under a run are missed, and told by name.
 func TestRemovedUnder(t *testing.T) {
 	data := shortData(t)
-	want, _ := undisturbed(t, data)
+	want, _ := undisturbed(t)
 	begin := func(remove string) (*process, string) {
 		dir := filepath.Join(t.TempDir(), "cut")
 		p := start(t, faultRun(data, dir)...)
