@@ -16,13 +16,16 @@ type Batch struct {
 	Suffix []int32
 	// Lengths [B] are the tokens of each row.
 	Lengths []int32
-	// TargetPositions [N] are indices into Suffix: the model's output there
-	// predicts Labels [N], which counts Weights [N], 1 or 0 for filling up. A
-	// target with weight 0 has position and label 0.
+	// TargetPositions [N] count the tokens of Prefix and Suffix, from token
+	// TargetsFrom on: P, or 0 if the prefix is trained too. The model's output
+	// there predicts Labels [N], which counts Weights [N]: the rows that share
+	// the target, 0 for filling up. A target with weight 0 has position and
+	// label 0.
 	TargetPositions, Labels []int32
 	Weights                 []float32
-	// TrainedTokens is the number of targets with weight 1: what a loss summed
-	// over the targets is divided by.
+	TargetsFrom             int
+	// TrainedTokens is the sum of the weights: what a loss summed over the
+	// targets is divided by.
 	TrainedTokens int
 	// Tokens is P and all Lengths; SequenceTokens is the same with P counted
 	// for each example.
@@ -34,11 +37,14 @@ type Batch struct {
 // [ErrShape] if there is none, or an index is out of range.
 func (p *Plan) Batch(indices []int) (Batch, error) {
 	targets := 0
+	if len(indices) > 0 {
+		targets = p.prefixTargets()
+	}
 	for _, i := range indices {
 		if i < 0 || i >= len(p.examples) {
 			return Batch{}, fmt.Errorf("dataset: %w: index %d of %d examples", ErrShape, i, len(p.examples))
 		}
-		targets += len(p.targets(p.examples[i]))
+		targets += p.ownTargets(p.examples[i])
 	}
 	length := p.longest(indices)
 	for _, s := range p.Shapes {
@@ -64,6 +70,20 @@ func (p *Plan) fill(s Shape, indices []int) Batch {
 	for i := range b.Suffix {
 		b.Suffix[i] = p.opts.PadID
 	}
+	if !p.opts.LossAll {
+		b.TargetsFrom = P
+	}
+	n := 0
+	target := func(at int, label int32, weight int) {
+		b.TargetPositions[n], b.Labels[n], b.Weights[n] = int32(at-b.TargetsFrom), label, float32(weight)
+		b.TrainedTokens += weight
+		n++
+	}
+	if len(indices) > 0 {
+		for t := 1; t <= p.prefixTargets(); t++ {
+			target(t-1, b.Prefix[t], len(indices))
+		}
+	}
 	for row, i := range indices {
 		e := p.examples[i]
 		b.IDs = append(b.IDs, e.ID)
@@ -72,10 +92,12 @@ func (p *Plan) fill(s Shape, indices []int) Batch {
 		b.Tokens += n
 		b.SequenceTokens += P + n
 		for _, t := range p.targets(e) {
-			b.TargetPositions[b.TrainedTokens] = int32(row*s.S + t - 1 - P)
-			b.Labels[b.TrainedTokens] = e.IDs[t]
-			b.Weights[b.TrainedTokens] = 1
-			b.TrainedTokens++
+			switch {
+			case t == P: // the last token of the prefix predicts it
+				target(P-1, e.IDs[t], 1)
+			case t > P:
+				target(P+row*s.S+t-1-P, e.IDs[t], 1)
+			}
 		}
 	}
 	return b

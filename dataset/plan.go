@@ -28,7 +28,8 @@ type PlanOptions struct {
 	// SharedPrefix splits off the tokens that all examples begin with.
 	SharedPrefix bool
 	// LossAll makes every token after the first a target instead of the trained
-	// ones only. Targets are in suffixes only, so there is no shared prefix then.
+	// ones only. Those of a shared prefix are computed once and count for each
+	// row.
 	LossAll bool
 	// PadID fills the rest of rows. It is never attended to nor trained, any id
 	// of the vocabulary will do.
@@ -52,8 +53,9 @@ type Shape struct {
 // an epoch, any epoch: they do not depend on its seed.
 type Plan struct {
 	// Prefix is the tokens that all examples begin with, P = len(Prefix). It
-	// ends before the predecessor of the first target, so that every target is
-	// predicted within a suffix.
+	// leaves a token or more of each example, and ends before the predecessor of
+	// the first target, so that every target is predicted within a suffix,
+	// unless all tokens are targets.
 	Prefix []int32
 	// Shapes rise in S.
 	Shapes []Shape
@@ -156,16 +158,32 @@ func (p *Plan) targets(e Example) []int {
 	return at
 }
 
+// prefixTargets counts the targets that all rows of a batch share: those in the
+// prefix.
+func (p *Plan) prefixTargets() int {
+	if !p.opts.LossAll {
+		return 0
+	}
+	return max(0, len(p.Prefix)-1)
+}
+
+// ownTargets counts those of an example that it does not share.
+func (p *Plan) ownTargets(e Example) int { return len(p.targets(e)) - p.prefixTargets() }
+
 // sharedPrefix returns the longest prefix that all examples of both plans begin
-// with and that ends before the predecessor of every trained token.
+// with and that ends where Plan.Prefix says.
 func (p *Plan) sharedPrefix() []int32 {
-	if !p.opts.SharedPrefix || p.opts.LossAll {
+	if !p.opts.SharedPrefix {
 		return nil
 	}
 	prefix := p.examples[0].IDs
 	for _, q := range p.both() {
 		for _, e := range q.examples {
-			n := min(len(prefix), slices.Index(e.Train, true)-1)
+			most := len(e.IDs) - 1
+			if !p.opts.LossAll {
+				most = slices.Index(e.Train, true) - 1
+			}
+			n := min(len(prefix), most)
 			i := 0
 			for i < n && prefix[i] == e.IDs[i] {
 				i++
@@ -267,11 +285,11 @@ func (p *Plan) mostTargets(s Shape) int {
 	var counts []int
 	for _, e := range p.examples {
 		if p.suffix(e) <= s.S {
-			counts = append(counts, len(p.targets(e)))
+			counts = append(counts, p.ownTargets(e))
 		}
 	}
 	slices.SortFunc(counts, func(a, b int) int { return b - a })
-	n := 0
+	n := p.prefixTargets()
 	for _, c := range counts[:min(s.B, len(counts))] {
 		n += c
 	}

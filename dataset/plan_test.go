@@ -97,9 +97,22 @@ func found(t *testing.T, b Batch, byID map[string]Example, pad int32) []target {
 			require.Equal(t, []int32{0, 0}, []int32{at, b.Labels[i]})
 			continue
 		}
-		require.EqualValues(t, 1, b.Weights[i])
-		row := int(at) / b.S
-		ts = append(ts, target{b.IDs[row], b.P + int(at)%b.S + 1, b.Labels[i]})
+		switch at := int(at) + b.TargetsFrom; {
+		case at < b.P-1:
+			require.EqualValues(t, len(b.IDs), b.Weights[i], "rows that share it")
+			for _, id := range b.IDs {
+				ts = append(ts, target{id, at + 1, b.Labels[i]})
+			}
+		case at == b.P-1: // predicts the first token of a row, of each in turn
+			require.EqualValues(t, 1, b.Weights[i])
+			row := slices.IndexFunc(b.IDs, func(id string) bool {
+				return !slices.ContainsFunc(ts, func(x target) bool { return x.Example == id && x.At == b.P })
+			})
+			ts = append(ts, target{b.IDs[row], b.P, b.Labels[i]})
+		default:
+			require.EqualValues(t, 1, b.Weights[i])
+			ts = append(ts, target{b.IDs[(at-b.P)/b.S], b.P + (at-b.P)%b.S + 1, b.Labels[i]})
+		}
 	}
 	require.Len(t, ts, b.TrainedTokens)
 	return ts
@@ -128,7 +141,9 @@ func TestPlanLaws(t *testing.T) {
 		{name: "in order", examples: impulse(100), opts: with(func(o *PlanOptions) { o.Shuffle = false }), prefix: 1100},
 		{name: "no prefix wanted", examples: impulse(20), opts: with(func(o *PlanOptions) { o.SharedPrefix = false })},
 		{name: "no prefix there", examples: random(50, 0, between(0, 5), between(1, 90)), opts: base},
-		{name: "all tokens", examples: random(30, 50, between(0, 9), between(1, 50)), opts: with(func(o *PlanOptions) { o.LossAll = true })},
+		{name: "all tokens", examples: random(30, 50, between(0, 9), between(1, 50)), opts: with(func(o *PlanOptions) { o.LossAll = true }), prefix: 50},
+		{name: "all tokens, no prefix", examples: random(30, 50, between(0, 9), between(1, 50)), opts: with(func(o *PlanOptions) { o.LossAll, o.SharedPrefix = true, false })},
+		{name: "all tokens of equal examples", examples: []Example{random(1, 30, between(4, 4), between(3, 3))[0]}, opts: with(func(o *PlanOptions) { o.LossAll = true }), prefix: 38},
 		{name: "one example", examples: random(1, 30, between(4, 4), between(3, 3)), opts: base, prefix: 34},
 		{name: "equal examples", examples: slices.Repeat(random(1, 30, between(4, 4), between(3, 3)), 5), opts: base, prefix: 34},
 		{name: "answers at once", examples: []Example{

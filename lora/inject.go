@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 )
@@ -250,7 +251,7 @@ func (l *Layers) Params() *tensors.Tensor { return l.params }
 // SetParams replaces the vector by one of the same length, after a training
 // step or to swap adapters of equal configuration.
 func (l *Layers) SetParams(params *tensors.Tensor) error {
-	if err := params.Shape().Check(l.params.DType(), l.size()); err != nil {
+	if err := params.Shape().Check(dtypes.Float32, l.size()); err != nil {
 		return fmt.Errorf("lora: parameter vector: %w", err)
 	}
 	l.params = params

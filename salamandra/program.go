@@ -2,6 +2,7 @@ package salamandra
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
@@ -26,12 +27,16 @@ type Program struct {
 	model   *Model
 	adapter Adapter
 	exec    *Exec
+
+	compiled atomic.Int32
 }
 
 // NewProgram makes a program of build, which gets the forward pass and the
 // nodes of the arguments of [Program.Call]. A nil adapter gives the base model.
 func (m *Model) NewProgram(name string, adapter Adapter, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
+	p := &Program{model: m, adapter: adapter}
 	exec, err := NewExec(m.backend, func(inputs []*Node) []*Node {
+		p.compiled.Add(1)
 		weights, rest := inputs[:len(m.weights)], inputs[len(m.weights):]
 		t := Transformer{Config: m.Config, Linear: Dense, Weight: func(name string) *Node {
 			i, ok := m.index[name]
@@ -51,8 +56,12 @@ func (m *Model) NewProgram(name string, adapter Adapter, build func(t Transforme
 		return nil, fmt.Errorf("salamandra: program %s: %w", name, err)
 	}
 	exec.WithName(name).SetMaxCache(-1)
-	return &Program{model: m, adapter: adapter, exec: exec}, nil
+	p.exec = exec
+	return p, nil
 }
+
+// Compiled returns how many times the program was compiled.
+func (p *Program) Compiled() int { return int(p.compiled.Load()) }
 
 // Call runs the program. Arguments are tensors, or Go values that gomlx takes
 // for tensors; those wrapped by [Donate] are consumed.

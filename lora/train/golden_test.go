@@ -236,38 +236,6 @@ func TestSchedulesGolden(t *testing.T) {
 	}
 }
 
-// TestSharedPrefixIsExact compares a batch with a shared prefix with the same
-// sequences computed one by one.
-func TestSharedPrefixIsExact(t *testing.T) {
-	dir := salamandratest.Reference(t, "models", "tiny-gqa")
-	system := []int32{4, 557, 398, 134, 979, 996, 900, 901, 902, 903, 904}
-	var examples []dataset.Example
-	for i, e := range goldenExamples(t, dir) {
-		e.IDs = append(append([]int32{}, system...), e.IDs...)
-		e.Train = append(make([]bool, len(system)), e.Train...)
-		require.False(t, e.Train[len(system)], "sequence %d", i)
-		examples = append(examples, e)
-	}
-	adapter := filepath.Join(dir, "golden", "adapter-lora")
-	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
-		m := salamandratest.Load(t, b, dir)
-		sums := func(shared bool) (float64, map[string][]float32) {
-			plan := newPlan(t, examples, func(o *dataset.PlanOptions) { o.SharedPrefix = shared })
-			batch, err := plan.Batch(plan.Epoch(0, 0)[0])
-			require.NoError(t, err)
-			require.Equal(t, shared, batch.P == len(system))
-			tr, layers := newTrainer(t, m, adapter, plan, DefaultConfig())
-			return gradientsOf(t, tr, layers, batch)
-		}
-		wantLoss, want := sums(false)
-		loss, got := sums(true)
-		require.InEpsilon(t, wantLoss, loss, 1e-6)
-		for name, w := range want {
-			salamandratest.Near(t, name, got[name], w, 0, 1e-5)
-		}
-	})
-}
-
 // TestFiniteDifferences checks gradients without any reference: moving one
 // number of the adapter moves the loss by its gradient.
 func TestFiniteDifferences(t *testing.T) {

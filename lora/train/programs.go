@@ -10,7 +10,7 @@ import (
 // batchShape is what programs are compiled for.
 type batchShape struct {
 	salamandra.SharedPrefix
-	targets int
+	first, targets int // the token that targets count from, and how many
 }
 
 // gradientProgram returns the program of a batch's shape: loss sum and the
@@ -24,7 +24,7 @@ func (t *Trainer) gradientProgram(b dataset.Batch) (*salamandra.Program, error) 
 				tr.Keep = salamandra.KeepBlocks
 			}
 			x := neftune(tr.Embed(in[2]), in[1], s.SharedPrefix, t.config.NEFTuneAlpha)
-			loss, gradients := lossSum(tr, s.SharedPrefix, x, in[3], in[4], in[5], t.config.HeadChunk, factors)
+			loss, gradients := lossSum(tr, s.SharedPrefix, s.first, x, in[3], in[4], in[5], t.config.HeadChunk, factors)
 			return []*Node{loss, flatten(gradients)}
 		})
 	})
@@ -34,7 +34,7 @@ func (t *Trainer) gradientProgram(b dataset.Batch) (*salamandra.Program, error) 
 func (t *Trainer) lossProgram(b dataset.Batch) (*salamandra.Program, error) {
 	return program(t.losses, b, func(s batchShape) (*salamandra.Program, error) {
 		return t.model.NewProgram("loss", t.layers, func(tr salamandra.Transformer, in []*Node) []*Node {
-			loss, _ := lossSum(tr, s.SharedPrefix, tr.Embed(in[0]), in[1], in[2], in[3], t.config.HeadChunk, nil)
+			loss, _ := lossSum(tr, s.SharedPrefix, s.first, tr.Embed(in[0]), in[1], in[2], in[3], t.config.HeadChunk, nil)
 			return []*Node{loss}
 		})
 	})
@@ -42,7 +42,7 @@ func (t *Trainer) lossProgram(b dataset.Batch) (*salamandra.Program, error) {
 
 // program looks a program up by the shape of a batch, or makes it.
 func program(made map[batchShape]*salamandra.Program, b dataset.Batch, build func(batchShape) (*salamandra.Program, error)) (*salamandra.Program, error) {
-	s := batchShape{salamandra.SharedPrefix{P: b.P, B: b.B, S: b.S}, b.N}
+	s := batchShape{salamandra.SharedPrefix{P: b.P, B: b.B, S: b.S}, b.TargetsFrom, b.N}
 	if p, ok := made[s]; ok {
 		return p, nil
 	}

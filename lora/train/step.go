@@ -21,37 +21,45 @@ import (
 // wanted, the gradients of the adapter's factors.
 //
 // x [P + B·S, C] are the embeddings of the prefix and the rows; targets [T] are
-// the places, in the rows, whose output is trained; labels [T] the ids they
-// should give; weights [T] one, or zero for padding.
+// the places, counted from token first on, whose output is trained; labels [T]
+// the ids they should give; weights [T] how often each counts, zero for padding.
 //
 // Only those places reach the head, chunk of them at a time, so that logits
 // [T, V] never exist. The head is frozen: each chunk gives the gradient of its
 // input at once, from the same logits, and the backward pass begins there.
-func lossSum(t salamandra.Transformer, layout salamandra.SharedPrefix, x, targets, labels, weights *Node, chunk int, factors []*Node) (loss *Node, gradients []*Node) {
+func lossSum(t salamandra.Transformer, layout salamandra.SharedPrefix, first int, x, targets, labels, weights *Node, chunk int, factors []*Node) (loss *Node, gradients []*Node) {
 	g := x.Graph()
-	x = t.BlocksAt(x, layout.Positions(g), layout, layout.P, targets)
+	x = t.BlocksAt(x, layout.Positions(g), layout, first, targets)
 	h := t.Norm("model.norm", x) // [T, C]
 
-	n := targets.Shape().Dim(0)
-	loss = ScalarZero(g, dtypes.Float32)
-	var inputGradients []*Node
+	loss, dh := headLosses(t, StopGradient(h), labels, weights, chunk, factors != nil)
+	if factors == nil {
+		return loss, nil
+	}
+	// The gradient of ⟨h, dh⟩ by anything before h is that of the loss.
+	return loss, Gradient(ReduceAllSum(Mul(ConvertDType(h, dtypes.Float32), StopGradient(dh))), factors...)
+}
+
+// headLosses is headLoss of h [T, C], chunk rows at a time.
+func headLosses(t salamandra.Transformer, h, labels, weights *Node, chunk int, wantGradient bool) (loss, dh *Node) {
+	n := h.Shape().Dim(0)
+	loss = ScalarZero(h.Graph(), dtypes.Float32)
+	var gradients []*Node
 	for from := 0; from < n; from += chunk {
 		part := AxisRange(from, min(from+chunk, n))
 		// A chunk waits for the one before it, so that the logits of one exist
 		// at a time.
-		in := SchedulingBarrier(StopGradient(Slice(h, part)), append(inputGradients, loss)...)
-		l, dh := headLoss(t, in, Slice(labels, part), Slice(weights, part), factors != nil)
+		in := SchedulingBarrier(Slice(h, part), append(gradients, loss)...)
+		l, d := headLoss(t, in, Slice(labels, part), Slice(weights, part), wantGradient)
 		loss = Add(loss, l)
-		if factors != nil {
-			inputGradients = append(inputGradients, dh)
+		if wantGradient {
+			gradients = append(gradients, d)
 		}
 	}
-	if factors == nil {
-		return loss, nil
+	if wantGradient {
+		dh = Concatenate(gradients, 0) // [T, C]
 	}
-	dh := StopGradient(Concatenate(inputGradients, 0)) // [T, C]
-	// The gradient of ⟨h, dh⟩ by anything before h is that of the loss.
-	return loss, Gradient(ReduceAllSum(Mul(ConvertDType(h, dtypes.Float32), dh)), factors...)
+	return loss, dh
 }
 
 // headLoss is the summed cross entropy of normed activations h [T', C] and, if
@@ -118,12 +126,15 @@ func randomState(a, b uint64) []uint64 {
 
 // adamW is one optimiser step on vectors [n] in float32: the gradient sum is
 // divided by the trained tokens, clipped to maxNorm, and moves the parameters,
-// each at the learning rate times its factor in rates [n], nil for 1. It returns parameters, moments and the norm before clipping.
+// each at the learning rate times its factor in rates [n], nil for 1. It returns
+// parameters, moments and the norm before clipping; where that is zero or not
+// finite, parameters and moments as they were.
 // Source: Loshchilov & Hutter 2019, arXiv:1711.05101, in the order of
 // operations of torch.optim.AdamW and clip_grad_norm_.
 func adamW(c Config, rates, params, m, v, gradientSum, scalars *Node) []*Node {
 	scalar := func(i int) *Node { return Reshape(Slice(scalars, AxisElem(i))) }
 	tokens, decay, stepSize, rootCorrection := scalar(0), scalar(1), scalar(2), scalar(3)
+	old := []*Node{params, m, v}
 
 	gradient := Div(gradientSum, tokens)
 	norm := Sqrt(sumOf(Square(gradient)))
@@ -138,7 +149,12 @@ func adamW(c Config, rates, params, m, v, gradientSum, scalars *Node) []*Node {
 	v = Add(MulScalar(v, c.Beta2), MulScalar(Square(gradient), 1-c.Beta2))
 	denominator := AddScalar(Div(Sqrt(v), rootCorrection), c.Epsilon)
 	params = Sub(params, Mul(times(stepSize, rates), Div(m, denominator)))
-	return []*Node{params, m, v, norm}
+	good := LogicalAnd(IsFinite(norm), GreaterThan(norm, ScalarZero(norm.Graph(), norm.DType())))
+	next := []*Node{params, m, v, norm}
+	for i, x := range old {
+		next[i] = Where(good, next[i], x)
+	}
+	return next
 }
 
 // sumOf adds up a vector in blocks: a plain sum of millions of float32 loses

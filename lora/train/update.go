@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 )
 
@@ -40,45 +41,72 @@ func (t *Trainer) step(group [][]int) (Step, error) {
 			return s, fmt.Errorf("train: step %d: %w", s.Step, err)
 		}
 	}
-	next, err := t.apply(sum, adamScalars(t.config, s.Step, s.TrainedTokens, s.LearningRate))
-	if err != nil {
-		return s, fmt.Errorf("train: step %d: %w", s.Step, err)
-	}
 	for _, l := range losses {
 		s.Loss += float64(tensors.ToScalar[float32](l)) / float64(s.TrainedTokens)
 		_ = l.FinalizeAll()
 	}
-	s.GradNorm = float64(tensors.ToScalar[float32](next[3]))
-	if err := t.check(s, ids); err != nil {
-		return s, err
-	}
-	if err := t.accept(next); err != nil {
+	if err := t.apply(&s, sum, ids); err != nil {
 		return s, err
 	}
 	s.Duration = time.Since(start)
 	return s, nil
 }
 
-// accumulate adds gradients of batches.
+// accumulate adds gradients of batches, in the memory of the first.
 func (t *Trainer) accumulate(sum, gradient *tensors.Tensor) (*tensors.Tensor, error) {
 	if sum == nil {
 		return gradient, nil
 	}
-	out, err := t.add.Call1(sum, gradient)
+	in, err := t.donate(sum)
 	if err != nil {
 		return nil, err
 	}
-	return out, errors.Join(sum.FinalizeAll(), gradient.FinalizeAll())
+	out, err := t.add.Call1(in[0], gradient)
+	return out, errors.Join(err, gradient.FinalizeAll())
 }
 
-// apply runs the optimiser. The present parameters and moments are kept until
-// the result is known to be good.
-func (t *Trainer) apply(sum *tensors.Tensor, scalars []float32) ([]*tensors.Tensor, error) {
-	out, err := t.update.Call(t.layers.Params(), t.state.m1, t.state.m2, sum, scalars)
-	if err != nil {
-		return nil, err
+// apply runs the optimiser, in the memory of what it replaces. Of a step that
+// is refused it keeps the parameters and moments, as its program does.
+func (t *Trainer) apply(s *Step, sum *tensors.Tensor, ids []string) error {
+	if math.IsNaN(s.Loss) || math.IsInf(s.Loss, 0) {
+		s.GradNorm = math.NaN()
+		return errors.Join(t.check(*s, ids), sum.FinalizeAll())
 	}
-	return out, sum.FinalizeAll()
+	old := []*tensors.Tensor{t.layers.Params(), t.state.m1, t.state.m2, sum}
+	in, err := t.donate(old...)
+	if err != nil {
+		return fmt.Errorf("train: step %d: %w", s.Step, err)
+	}
+	out, err := t.update.Call(append(in, adamScalars(t.config, s.Step, s.TrainedTokens, s.LearningRate))...)
+	if err != nil {
+		return fmt.Errorf("train: step %d: %w", s.Step, err)
+	}
+	for _, o := range old { // copies on the host
+		err = errors.Join(err, o.FinalizeAll())
+	}
+	if err = errors.Join(err, t.layers.SetParams(out[0])); err != nil {
+		return err
+	}
+	t.state.m1, t.state.m2 = out[1], out[2]
+	s.GradNorm = float64(tensors.ToScalar[float32](out[3]))
+	_ = out[3].FinalizeAll()
+	if err := t.check(*s, ids); err != nil {
+		return err
+	}
+	t.state.Step++
+	return nil
+}
+
+// donate gives up the device's memory of tensors to a program.
+func (t *Trainer) donate(list ...*tensors.Tensor) ([]any, error) {
+	in := make([]any, len(list))
+	for i, x := range list {
+		var err error
+		if in[i], err = DonateTensorBuffer(x, t.model.Backend(), 0); err != nil {
+			return nil, fmt.Errorf("train: %w", err)
+		}
+	}
+	return in, nil
 }
 
 // check refuses a step that would spoil the adapter or do nothing.
@@ -91,19 +119,4 @@ func (t *Trainer) check(s Step, ids []string) error {
 		return fmt.Errorf("train: step %d: %w; records %s", s.Step, ErrNoGradient, strings.Join(ids, ", "))
 	}
 	return nil
-}
-
-// accept makes the result of apply the present state.
-func (t *Trainer) accept(next []*tensors.Tensor) error {
-	old := []*tensors.Tensor{t.layers.Params(), t.state.m1, t.state.m2, next[3]}
-	if err := t.layers.SetParams(next[0]); err != nil {
-		return err
-	}
-	t.state.m1, t.state.m2 = next[1], next[2]
-	t.state.Step++
-	var errs []error
-	for _, o := range old {
-		errs = append(errs, o.FinalizeAll())
-	}
-	return errors.Join(errs...)
 }

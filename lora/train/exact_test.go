@@ -1,0 +1,194 @@
+package train
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/stretchr/testify/require"
+
+	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
+)
+
+// This file compares what does less work with what does all of it.
+
+// prefixed puts the same tokens before each of the golden sequences.
+func prefixed(t *testing.T, dir string) []dataset.Example {
+	t.Helper()
+	system := []int32{4, 557, 398, 134, 979, 996, 900, 901, 902, 903, 904}
+	var examples []dataset.Example
+	for i, e := range goldenExamples(t, dir) {
+		e.IDs = append(append([]int32{}, system...), e.IDs...)
+		e.Train = append(make([]bool, len(system)), e.Train...)
+		require.False(t, e.Train[len(system)], "sequence %d", i)
+		examples = append(examples, e)
+	}
+	return examples
+}
+
+// sumsOf are the loss and gradient sums of one batch of all examples.
+func sumsOf(t *testing.T, m *salamandra.Model, adapter string, examples []dataset.Example, config Config, change func(*dataset.PlanOptions)) (float64, map[string][]float32, dataset.Batch) {
+	t.Helper()
+	plan := newPlan(t, examples, change)
+	batch, err := plan.Batch(plan.Epoch(0, 0)[0])
+	require.NoError(t, err)
+	tr, layers := newTrainer(t, m, adapter, plan, config)
+	loss, gradients := gradientsOf(t, tr, layers, batch)
+	return loss, gradients, batch
+}
+
+// TestSharedPrefixIsExact compares a batch with a shared prefix with the same
+// sequences computed in full: with and without loss on the prefix, and with
+// checkpointing on and off.
+func TestSharedPrefixIsExact(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-gqa")
+	examples := prefixed(t, dir)
+	adapter := filepath.Join(dir, "golden", "adapter-lora")
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		m := salamandratest.Load(t, b, dir)
+		for _, all := range []bool{false, true} {
+			wantLoss, want, full := sumsOf(t, m, adapter, examples, DefaultConfig(), func(o *dataset.PlanOptions) { o.SharedPrefix, o.LossAll = false, all })
+			require.Zero(t, full.P)
+			for _, checkpointing := range []bool{false, true} {
+				t.Run(fmt.Sprintf("loss on all %v, checkpointing %v", all, checkpointing), func(t *testing.T) {
+					config := DefaultConfig()
+					config.GradientCheckpointing, config.HeadChunk = checkpointing, 16
+					loss, got, shared := sumsOf(t, m, adapter, examples, config, func(o *dataset.PlanOptions) { o.LossAll = all })
+					require.GreaterOrEqual(t, shared.P, 11)
+					require.Equal(t, full.TrainedTokens, shared.TrainedTokens)
+					require.InEpsilon(t, wantLoss, loss, 1e-6)
+					for name, w := range want {
+						salamandratest.Near(t, name, got[name], w, 0, 1e-5)
+					}
+				})
+			}
+		}
+	})
+}
+
+// TestCheckpointingDrawsAgain: with dropout, checkpointing computes the same
+// numbers, because it draws the same masks again.
+func TestCheckpointingDrawsAgain(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-gqa")
+	examples := prefixed(t, dir)
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		m := salamandratest.Load(t, b, dir)
+		adapter := filepath.Join(dir, "golden", "adapter-lora")
+		run := func(p float64, config Config) (float64, map[string][]float32) {
+			plan := newPlan(t, examples, nil)
+			batch, err := plan.Batch(plan.Epoch(0, 0)[0])
+			require.NoError(t, err)
+			tr, layers := newTrainer(t, m, adapter, plan, config)
+			layers.Config.Dropout = p
+			return gradientsOf(t, tr, layers, batch)
+		}
+		plain, _ := run(0, DefaultConfig())
+		wantLoss, want := run(0.3, DefaultConfig())
+		require.NotEqual(t, plain, wantLoss, "dropout does something")
+		config := DefaultConfig()
+		config.GradientCheckpointing = true
+		loss, got := run(0.3, config)
+		require.InEpsilon(t, wantLoss, loss, 1e-6)
+		for name, w := range want {
+			salamandratest.Near(t, name, got[name], w, 0, 1e-5)
+		}
+	})
+}
+
+// TestHeadChunks compares the head in chunks, whose gradient is made in the
+// forward pass, with the plain loss and its automatic gradient.
+func TestHeadChunks(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-mha")
+	const places = 50
+	draw := rand.New(rand.NewPCG(3, 4))
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		m := salamandratest.Load(t, b, dir)
+		h := make([]float32, places*m.Config.HiddenSize)
+		for i := range h {
+			h[i] = float32(draw.NormFloat64())
+		}
+		labels, weights := make([]int32, places), make([]float32, places)
+		for i := range labels {
+			labels[i], weights[i] = draw.Int32N(int32(m.Config.VocabSize)), float32(i%4) // some padding
+		}
+		run := func(build func(tr salamandra.Transformer, h, labels, weights *Node) (loss, dh *Node)) (float64, []float32) {
+			p, err := m.NewProgram("head", nil, func(tr salamandra.Transformer, in []*Node) []*Node {
+				loss, dh := build(tr, in[0], in[1], in[2])
+				return []*Node{loss, dh}
+			})
+			require.NoError(t, err)
+			defer p.Close()
+			out, err := p.Call(tensors.FromFlatDataAndDimensions(h, places, m.Config.HiddenSize), labels, weights)
+			require.NoError(t, err)
+			return float64(tensors.ToScalar[float32](out[0])), tensors.MustCopyFlatData[float32](out[1])
+		}
+		wantLoss, want := run(func(tr salamandra.Transformer, h, labels, weights *Node) (*Node, *Node) {
+			logits := tr.Head(h)
+			one := OneHot(labels, m.Config.VocabSize, dtypes.Float32)
+			loss := ReduceAllSum(Mul(Neg(ReduceSum(Mul(LogSoftmax(logits, -1), one), -1)), weights))
+			return loss, Gradient(loss, h)[0]
+		})
+		limit := 1e-6
+		if b == salamandratest.Go(t) {
+			limit = 3e-6 // it adds in another order where a product has fewer rows
+		}
+		for _, chunk := range []int{1000, places, 16, 7} {
+			loss, got := run(func(tr salamandra.Transformer, h, labels, weights *Node) (*Node, *Node) {
+				return headLosses(tr, h, labels, weights, chunk, true)
+			})
+			require.InEpsilon(t, wantLoss, loss, 1e-6, "chunks of %d", chunk)
+			salamandratest.Near(t, fmt.Sprintf("gradient, chunks of %d", chunk), got, want, 0, limit)
+		}
+	})
+}
+
+// TestCompiles counts compilations: as many as the plans have shapes.
+func TestCompiles(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-gqa")
+	draw := rand.New(rand.NewPCG(5, 6))
+	var examples []dataset.Example
+	for i := range 60 {
+		n := 30 + draw.IntN(60)
+		e := dataset.Example{ID: fmt.Sprint(i), IDs: make([]int32, n), Train: make([]bool, n)}
+		for j := 12; j < n; j++ {
+			e.IDs[j], e.Train[j] = draw.Int32N(500), j > 20
+		}
+		examples = append(examples, e)
+	}
+	m := salamandratest.Load(t, salamandratest.Go(t), dir)
+	opts := dataset.DefaultPlanOptions()
+	train, eval, err := dataset.NewPlans(examples[:49], examples[49:], opts)
+	require.NoError(t, err)
+	config := lora.DefaultConfig()
+	config.Rank = 2
+	layers, err := lora.Inject(m, config, 1)
+	require.NoError(t, err)
+	c := DefaultConfig()
+	c.Epochs = 2
+	tr, err := New(m, layers, train, eval, c)
+	require.NoError(t, err)
+	defer tr.Close()
+	require.NoError(t, tr.Run(t.Context(), Hooks{}))
+	require.Greater(t, len(train.Shapes), 1)
+	require.Len(t, tr.gradients, len(train.Shapes))
+	require.Len(t, tr.losses, len(eval.Shapes))
+	for _, programs := range []map[batchShape]*salamandra.Program{tr.gradients, tr.losses} {
+		for shape, p := range programs {
+			require.Equal(t, 1, p.Compiled(), "%+v", shape)
+		}
+	}
+	shapes := map[dataset.Shape]bool{}
+	for _, s := range append(append([]dataset.Shape{}, train.Shapes...), eval.Shapes...) {
+		s.Batches = 0
+		shapes[s] = true
+	}
+	require.LessOrEqual(t, len(shapes), opts.MaxShapes)
+}
