@@ -116,7 +116,7 @@ func (r *Report) htmlLists() []htmlList {
 	}
 	add(true, len(r.Faults), "Faults", func(i int) string { return r.Faults[i].Error() })
 	add(true, len(r.Answers), "Answers that the schema refuses", func(i int) string { return r.Answers[i].Error() })
-	add(len(r.Truncated) < len(r.Overlong), len(r.Overlong), fmt.Sprintf("Records of more than %d tokens, %d of them shortened", r.MaxLength, len(r.Truncated)),
+	add(!r.dropping && len(r.Truncated) < len(r.Overlong), len(r.Overlong), fmt.Sprintf("Records of more than %d tokens, %d of them shortened", r.MaxLength, len(r.Truncated)),
 		func(i int) string { return fmt.Sprintf("%s: %d tokens", r.Overlong[i].ID, r.Overlong[i].Tokens) })
 	add(false, len(r.Mismatches), "Questions that look like another language", func(i int) string {
 		return fmt.Sprintf("%s: %s, looks like %s", r.Mismatches[i].ID, r.Mismatches[i].Lang, r.Mismatches[i].Looks)

@@ -126,6 +126,13 @@ func TestRead(t *testing.T) {
 	require.Positive(t, held)
 	require.Equal(t, held, r.Eval.Len())
 
+	long := line("a", "", strings.Repeat("long ", 40), "one") + line("b", "", "solar", "one")
+	for policy, usable := range map[dataset.OverlongPolicy]bool{dataset.OverlongError: false, dataset.OverlongDrop: true, dataset.OverlongTruncate: true} {
+		r = read(t, long, func(o *inspect.Options) { o.Builder.Overlong = policy })
+		require.Equal(t, usable, r.Usable(), "%v", policy)
+		require.Len(t, r.Overlong, 1)
+	}
+
 	_, err := inspect.Read(dataset.NewReader(strings.NewReader(data), "data").Records(), inspect.Options{Decoder: letters{}})
 	require.ErrorIs(t, err, dataset.ErrOption)
 	r = read(t, "", nil)

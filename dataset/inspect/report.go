@@ -67,7 +67,8 @@ type Report struct {
 	// nothing is held out, both are if there are no examples.
 	Train, Eval *dataset.Plan
 
-	decoder Decoder
+	decoder  Decoder
+	dropping bool // overlong records are meant to be left out
 }
 
 // Language counts the examples of a language, "" for those of none.
@@ -93,7 +94,7 @@ type Group struct {
 // with an error of reading, one of the options, or one of the tokenizer; what is
 // wrong with records is in the report.
 func Read(records iter.Seq2[dataset.Record, error], opts Options) (*Report, error) {
-	r := &reading{Report: Report{decoder: opts.Decoder, MaxLength: opts.Builder.MaxLength}, opts: opts, ids: map[string]int{}, languages: map[string]string{}}
+	r := &reading{Report: Report{decoder: opts.Decoder, MaxLength: opts.Builder.MaxLength, dropping: opts.Builder.Overlong == dataset.OverlongDrop}, opts: opts, ids: map[string]int{}, languages: map[string]string{}}
 	if r.opts.Builder.Overlong != dataset.OverlongTruncate {
 		r.opts.Builder.Overlong = dataset.OverlongDrop
 	}
@@ -320,7 +321,8 @@ func (r *Report) spans(e dataset.Example) []Span {
 }
 
 // Usable tells whether a training would take the data as they are: without
-// faults, and with no more overlong records than are shortened.
+// faults, and without overlong records unless the builder's policy says what
+// becomes of them.
 func (r *Report) Usable() bool {
-	return len(r.Faults) == 0 && len(r.Overlong) == len(r.Truncated) && len(r.Examples) > 0
+	return len(r.Faults) == 0 && (r.dropping || len(r.Overlong) == len(r.Truncated)) && len(r.Examples) > 0
 }

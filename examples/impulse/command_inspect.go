@@ -140,14 +140,13 @@ func runInspect(ctx context.Context, o inspectOptions, out, log io.Writer) error
 
 // verdict is an error if train would refuse the data.
 func (o *inspectOptions) verdict(r *inspect.Report) error {
-	tooLong := len(r.Overlong) - len(r.Truncated)
 	switch {
-	case o.Overlong == "drop" && len(r.Faults) == 0 && len(r.Examples) > 0, r.Usable():
+	case r.Usable():
 		return nil
 	case r.Records == 0:
 		return fmt.Errorf("%s: no examples", o.Data)
 	}
-	return fmt.Errorf("train would refuse %s: %d faults, %d records too long", o.Data, len(r.Faults), tooLong)
+	return fmt.Errorf("train would refuse %s: %d faults, %d records too long", o.Data, len(r.Faults), len(r.Overlong)-len(r.Truncated))
 }
 
 // template is the one that newContract records.
