@@ -226,6 +226,9 @@ func readKeys(flag, path string) ([]string, error) {
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		if key := strings.TrimSpace(lines.Text()); key != "" && !strings.HasPrefix(key, "#") {
+			if len(key) < serve.MinKey {
+				return nil, fmt.Errorf("%s %s: key %d has %d characters, want %d or more", flag, path, len(keys)+1, len(key), serve.MinKey)
+			}
 			keys = append(keys, key)
 		}
 	}

@@ -28,8 +28,8 @@ const (
 	forAdmins
 )
 
-// minKey is the least length of a key.
-const minKey = 16
+// MinKey is the least length of a key in characters.
+const MinKey = 16
 
 // keyring holds the SHA-256 of keys: comparing those takes the same time
 // whatever is asked, also whatever its length.

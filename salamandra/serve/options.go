@@ -99,7 +99,7 @@ func (o Options) Validate() error {
 	check(o.MaxBody > 0, "bodies of %d bytes, want 1 or more", o.MaxBody)
 	check(o.Rate >= 0 && !math.IsInf(o.Rate, 0), "rate limit %v, want 0 or more", o.Rate)
 	for i, key := range append(append([]string{}, o.Keys...), o.AdminKeys...) {
-		check(len(key) >= minKey, "key %d has %d characters, want %d or more", i+1, len(key), minKey)
+		check(len(key) >= MinKey, "key %d has %d characters, want %d or more", i+1, len(key), MinKey)
 	}
 	return errors.Join(append(faults, o.Sampling.Validate())...)
 }
