@@ -146,7 +146,7 @@ func readPosition(path string) (runPosition, error) {
 }
 
 // unfinished are the names under which files and directories are written.
-var unfinished = regexp.MustCompile(`\.tmp-[0-9a-f]{8}$`)
+var unfinished = regexp.MustCompile(`\.tmp-?[0-9a-f]{1,10}$`)
 
 // removeUnfinished removes files that were being written to the directory of a
 // run, which is locked, when a process was killed.

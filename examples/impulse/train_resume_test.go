@@ -108,7 +108,9 @@ func TestResume(t *testing.T) {
 		require.NoError(t, os.RemoveAll(filepath.Join(cut, name)))
 	}
 	require.NoError(t, os.Mkdir(filepath.Join(cut, "checkpoint-6.tmp-00000000"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(cut, "prompt.json.tmp-00000000"), nil, 0o644))
+	for _, name := range []string{"prompt.json.tmp-00000000", "prompt.json.tmp3380319676"} {
+		require.NoError(t, os.WriteFile(filepath.Join(cut, name), nil, 0o644))
+	}
 
 	status, _, errs = impulseMain(t, smallRun(data, cut)...)
 	require.Equal(t, 1, status)
