@@ -125,7 +125,7 @@ func (g *Generator) keep(v *variant, ids []int32) error {
 // paddedPrefix is the places that a prefix of n tokens takes, rounded so that few
 // programs are compiled.
 func (g *Generator) paddedPrefix(n int) int {
-	step := 256
+	step := 128
 	if g.model.interprets() {
 		step = 64
 	}
