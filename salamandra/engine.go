@@ -277,7 +277,7 @@ func (g *Generator) plan(rows []*row, p *prefix) (*batch, error) {
 		return nil, err
 	}
 	s.w, s.m = e.cache.w, e.cache.m
-	s.round()
+	s.round(g.model)
 	if p != nil {
 		s.p = g.paddedPrefix(len(p.ids))
 	}
@@ -316,8 +316,8 @@ func (g *Generator) plan(rows []*row, p *prefix) (*batch, error) {
 }
 
 // round makes the shape one of few.
-func (s *stepShape) round() {
-	s.n = roundTokens(s.n, s.w)
+func (s *stepShape) round(m *Model) {
+	s.n = m.roundTokens(s.n, s.w)
 	s.r = mostChoices(s.n, s.w)
 	if s.w == 1 {
 		s.s = s.n
@@ -329,7 +329,12 @@ func (s *stepShape) round() {
 }
 
 // roundTokens returns the places for n tokens of w rows.
-func roundTokens(n, w int) int { return roundTo(n, w, 4) }
+func (m *Model) roundTokens(n, w int) int {
+	if m.interprets() && w > 1 {
+		return roundTo(n, w, 2)
+	}
+	return roundTo(n, w, 4)
+}
 
 // mostChoices is how many tokens can be chosen in a step of n places.
 func mostChoices(n, w int) int { return min(n, max(8, 2*w)) }

@@ -102,10 +102,10 @@ func (g *Generator) draft(rows []*row, chunk, width int) int {
 		return tokens
 	}
 	places := tokens
-	if well {
+	if well && (width == 1 || !g.model.interprets()) { // there every place costs as much as the first
 		places = max(places, g.Guess, guessShared*width)
 	}
-	places = roundTokens(places, width)
+	places = g.model.roundTokens(places, width)
 	free, runs := places-tokens, mostChoices(places, width)-len(rows)
 	for i, r := range ready {
 		others := len(ready) - i
