@@ -60,7 +60,7 @@ func Example() {
 	// Output:
 	// 3 examples in 2 batches per epoch, shared prefix of 44 tokens
 	//     2 batches of 2 x 40 tokens, up to 48 targets
-	// 248 tokens computed, 21.0 % of them padding; 240 with nothing shared or padded (1.0 times)
+	// 248 tokens computed, 21.0 % of them padding; one by one the examples have 240
 	// [a b] prefix 44 rows 2 x 40 lengths [34 36] trained 35
 	// [c] prefix 44 rows 2 x 40 lengths [38 0] trained 19
 }

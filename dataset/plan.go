@@ -328,8 +328,7 @@ func (p *Plan) String() string {
 	for _, s := range p.Shapes {
 		fmt.Fprintf(&b, "%5d batches of %d x %d tokens, up to %d targets\n", s.Batches, s.B, s.S, s.N)
 	}
-	fmt.Fprintf(&b, "%d tokens computed, %.1f %% of them padding; %d with nothing shared or padded (%.1f times)\n",
-		p.Slots, 100*p.Padding(), p.SequenceTokens, float64(p.SequenceTokens)/float64(p.Slots))
+	fmt.Fprintf(&b, "%d tokens computed, %.1f %% of them padding; one by one the examples have %d\n", p.Slots, 100*p.Padding(), p.SequenceTokens)
 	return b.String()
 }
 

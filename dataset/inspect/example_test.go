@@ -44,7 +44,7 @@ func Example() {
 	// language ca: 1 examples (100.0 %), 0 of them held out, 80 tokens
 	// training on 1 examples in 1 batches per epoch, shared prefix of 70 tokens
 	//     1 batches of 1 x 16 tokens, up to 16 targets
-	// 86 tokens computed, 7.0 % of them padding; 80 with nothing shared or padded (0.9 times)
+	// 86 tokens computed, 7.0 % of them padding; one by one the examples have 80
 }
 
 // letters is a tokenizer with a token for each character.
