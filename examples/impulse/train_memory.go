@@ -35,7 +35,7 @@ func (o *trainOptions) planMemory(backend compute.Backend, base string, data *tr
 // chooseMemory plans the memory of a run, of which there are limit bytes, or
 // the limit is 0 and not known.
 func (o *trainOptions) chooseMemory(backend compute.Backend, config salamandra.Config, plans ...*dataset.Plan) (plan train.MemoryPlan, limit int64, err error) {
-	job := train.Job{Model: config, HeadChunk: o.Train.HeadChunk, Plans: plans}
+	job := train.Job{Model: config, HeadChunk: o.Train.HeadChunk, OnHost: !salamandra.OnAccelerator(backend), Plans: plans}
 	if job.Dtype, err = (salamandra.Options{Dtype: o.Dtype}).DTypeOn(backend, config); err != nil {
 		return plan, 0, err
 	}

@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
@@ -99,6 +100,36 @@ func TestCheckpointingDrawsAgain(t *testing.T) {
 		require.InEpsilon(t, wantLoss, loss, 1e-6)
 		for name, w := range want {
 			salamandratest.Near(t, name, got[name], w, 0, 1e-5)
+		}
+	})
+}
+
+// TestBFloat16Gradients: with the base in bfloat16 the gradients of the float32
+// adapter point where those of a float32 base do.
+func TestBFloat16Gradients(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-gqa")
+	examples := prefixed(t, dir)
+	adapter := filepath.Join(dir, "golden", "adapter-lora")
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		wantLoss, want, _ := sumsOf(t, salamandratest.Load(t, b, dir), adapter, examples, DefaultConfig(), nil)
+		m, err := salamandra.Load(t.Context(), b, dir, salamandra.Options{Dtype: "bfloat16"})
+		require.NoError(t, err)
+		defer m.Close()
+		for _, checkpointing := range []bool{false, true} {
+			config := DefaultConfig()
+			config.GradientCheckpointing = checkpointing
+			loss, got, _ := sumsOf(t, m, adapter, examples, config, nil)
+			require.InEpsilon(t, wantLoss, loss, 1e-2)
+			require.NotEqual(t, wantLoss, loss, "float32 was at work")
+			var dot, lengthGot, lengthWant float64
+			for name, w := range want {
+				for i, x := range w {
+					y := got[name][i]
+					dot, lengthGot, lengthWant = dot+float64(x*y), lengthGot+float64(y*y), lengthWant+float64(x*x)
+				}
+			}
+			require.Greater(t, dot/math.Sqrt(lengthGot*lengthWant), 0.999, "cosine of the angle between them")
+			require.InEpsilon(t, lengthWant, lengthGot, 0.02)
 		}
 	})
 }

@@ -18,6 +18,7 @@ type MemoryPlan struct {
 	Moments     int64 // of the optimiser
 	Activations int64 // what the backward pass finds, and one block at work
 	HeadChunk   int64 // the logits of one chunk and what is made of them
+	Program     int64 // on the host: the executor with its compiled programs
 	// Checkpointing says for which Config.GradientCheckpointing this is.
 	Checkpointing bool
 }
@@ -30,6 +31,9 @@ type Job struct {
 	// or [lora.CountParameters].
 	AdapterSize int
 	HeadChunk   int // as Config.HeadChunk
+	// OnHost says that the device is the host's processor, whose memory holds
+	// the program as well.
+	OnHost bool
 	// Plans are those of training and, if any, of evaluation; nil ones are left
 	// out.
 	Plans []*dataset.Plan
@@ -44,6 +48,9 @@ func PlanMemory(j Job, checkpointing bool) MemoryPlan {
 		Moments:       2 * int64(j.AdapterSize) * 4,
 		Checkpointing: checkpointing,
 	}
+	if j.OnHost {
+		p.Program = programBytes + programBytesPerBlock*int64(j.Model.NumHiddenLayers)
+	}
 	for _, plan := range j.Plans {
 		if plan == nil {
 			continue
@@ -56,9 +63,16 @@ func PlanMemory(j Job, checkpointing bool) MemoryPlan {
 	return p
 }
 
-// logitCopies is how many arrays of a chunk's logits exist at once: the logits
-// and their gradient, which a product needs in full.
-const logitCopies = 2
+// What cannot be counted from shapes was measured, XLA on a CPU with float32
+// (docs/benchmarks.md).
+const (
+	// logitCopies, scoreCopies and blockCopies are how many arrays of a chunk's
+	// logits, of a block's scores of attention and of its activations exist at
+	// once while it is at work.
+	logitCopies, scoreCopies, blockCopies = 3, 3, 4
+	// programBytes and programBytesPerBlock are what XLA keeps after compiling.
+	programBytes, programBytesPerBlock = 350e6, 24e6
+)
 
 // activations counts the numbers that exist at once in the forward and backward
 // pass over a batch.
@@ -77,15 +91,15 @@ func (j Job) activations(prefix int64, s dataset.Shape, checkpointing bool) int6
 	if !checkpointing {
 		kept += block
 	}
-	// A block at work: what it keeps for itself, as much again in gradients, and
-	// the scores of attention with their gradients.
+	// A block at work: its activations, those it would not keep too, their
+	// gradients, and the scores of attention with theirs.
 	scores := int64(c.NumAttentionHeads) * rows * (prefix + int64(s.S))
-	return tokens*(kept*int64(c.NumHiddenLayers)+2*block) + 2*scores
+	return tokens*(kept*int64(c.NumHiddenLayers)+blockCopies*block) + scoreCopies*scores
 }
 
 // Total is the sum of the parts.
 func (p MemoryPlan) Total() int64 {
-	return p.Weights + p.Adapter + p.Moments + p.Activations + p.HeadChunk
+	return p.Weights + p.Adapter + p.Moments + p.Activations + p.HeadChunk + p.Program
 }
 
 // String lists the parts and the total.
@@ -94,8 +108,12 @@ func (p MemoryPlan) String() string {
 	if p.Checkpointing {
 		with = "with"
 	}
-	return fmt.Sprintf("weights %s, adapter %s, moments %s, activations %s, head chunk %s: %s %s gradient checkpointing",
-		gigabytes(p.Weights), gigabytes(p.Adapter), gigabytes(p.Moments), gigabytes(p.Activations), gigabytes(p.HeadChunk), gigabytes(p.Total()), with)
+	parts := fmt.Sprintf("weights %s, adapter %s, moments %s, activations %s, head chunk %s",
+		gigabytes(p.Weights), gigabytes(p.Adapter), gigabytes(p.Moments), gigabytes(p.Activations), gigabytes(p.HeadChunk))
+	if p.Program > 0 {
+		parts += ", program " + gigabytes(p.Program)
+	}
+	return fmt.Sprintf("%s: %s %s gradient checkpointing", parts, gigabytes(p.Total()), with)
 }
 
 // ErrMemory marks a run that the device has no room for.
