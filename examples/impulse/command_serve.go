@@ -141,6 +141,7 @@ func (o *serveOptions) newServer(ctx context.Context, p *prompted, log io.Writer
 	s.Context = p.model.Config.MaxPositionEmbeddings
 	s.MaxNewTokens = min(s.MaxNewTokens, s.Context-1)
 	s.InFlight = o.MaxBatch + o.Queue
+	p.generator.Slots = o.MaxBatch
 	switch o.LogFormat {
 	case "text":
 		s.Logger = slog.New(slog.NewTextHandler(log, nil))

@@ -11,7 +11,7 @@ import (
 const (
 	userKey  = "user-key-0123456789"
 	otherKey = "other-key-123456789"
-	adMinKey = "admin-key-123456789"
+	adminKey = "admin-key-123456789"
 )
 
 func TestKeys(t *testing.T) {
@@ -25,7 +25,7 @@ func TestKeys(t *testing.T) {
 		status             int
 	}{
 		{"none", "/parse", "", 401},
-		{"wrong", "/parse", "Bearer " + adMinKey, 401},
+		{"wrong", "/parse", "Bearer " + adminKey, 401},
 		{"part", "/parse", "Bearer " + userKey[:18], 401},
 		{"more", "/parse", "Bearer " + userKey + "0", 401},
 		{"scheme", "/parse", "Basic " + userKey, 401},
@@ -45,7 +45,7 @@ func TestKeys(t *testing.T) {
 	for path, status := range map[string]int{"/": 200, "/healthz": 200, "/openapi.yaml": 200, "/readyz": 503, "/v1/models": 401, "/metrics": 401} {
 		require.Equal(t, status, do(s, "GET", path, "").Code, path)
 	}
-	for _, key := range []string{userKey, otherKey, adMinKey} {
+	for _, key := range []string{userKey, otherKey, adminKey} {
 		require.NotContains(t, log.String(), key)
 	}
 }

@@ -40,7 +40,7 @@ func newRealServer(t *testing.T, maxRank int) *realServer {
 	o.Models[0].Contract, o.Tokenizer, o.Logger = contract, tok, r.log.logger()
 	o.Context, o.MaxNewTokens = model.Config.MaxPositionEmbeddings, 96
 	end, _ := tok.TokenID(chatml.EndToken)
-	o.StopTokens, o.Keys = []int32{end}, []string{adMinKey}
+	o.StopTokens, o.Keys = []int32{end}, []string{adminKey}
 	o.Load = AdapterDir{Dir: r.dir, Base: model, Contract: contract, MaxRank: maxRank, Engine: func(a salamandra.Adapter) (Engine, func(), error) {
 		r.loaded = append(r.loaded, a)
 		g, err := generator.With(a)
@@ -59,7 +59,7 @@ func newRealServer(t *testing.T, maxRank int) *realServer {
 // swap asks for an adapter in the place of the model.
 func (r *realServer) swap(t *testing.T, name string) swapAnswer {
 	t.Helper()
-	w := do(r, "POST", "/admin/adapter", `{"adapter": "`+name+`"}`, "Authorization", "Bearer "+adMinKey)
+	w := do(r, "POST", "/admin/adapter", `{"adapter": "`+name+`"}`, "Authorization", "Bearer "+adminKey)
 	require.Equal(t, http.StatusOK, w.Code, w.Body.String())
 	var a swapAnswer
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &a))
@@ -68,7 +68,7 @@ func (r *realServer) swap(t *testing.T, name string) swapAnswer {
 
 func (r *realServer) ask(t *testing.T) string {
 	t.Helper()
-	w := do(r, "POST", "/v1/chat/completions", `{"messages": [{"role": "user", "content": "sensors"}]}`, "Authorization", "Bearer "+adMinKey)
+	w := do(r, "POST", "/v1/chat/completions", `{"messages": [{"role": "user", "content": "sensors"}]}`, "Authorization", "Bearer "+adminKey)
 	require.Equal(t, http.StatusOK, w.Code, w.Body.String())
 	var c completion
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &c))
@@ -92,7 +92,7 @@ func TestAdaptersShareProgramsWhenFilledUp(t *testing.T) {
 	require.True(t, padded.loaded[2].(*lora.Layers).Params().Ok())
 
 	low := newRealServer(t, 4)
-	w := do(low, "POST", "/admin/adapter", `{"adapter": "adapter-lora"}`, "Authorization", "Bearer "+adMinKey)
+	w := do(low, "POST", "/admin/adapter", `{"adapter": "adapter-lora"}`, "Authorization", "Bearer "+adminKey)
 	require.Equal(t, http.StatusUnprocessableEntity, w.Code)
 	require.Contains(t, problem(t, w).Message, "has rank 8, more than 4")
 }
@@ -143,7 +143,7 @@ func TestAdapterRefused(t *testing.T) {
 		{"other-base", 422, "base_sha256"},
 		{"other-tokenizer", 422, "tokenizer_sha256"},
 	} {
-		w := do(r, "POST", "/admin/adapter", `{"adapter": "`+row.name+`"}`, "Authorization", "Bearer "+adMinKey)
+		w := do(r, "POST", "/admin/adapter", `{"adapter": "`+row.name+`"}`, "Authorization", "Bearer "+adminKey)
 		require.Equal(t, row.status, w.Code, "%s: %s", row.name, w.Body)
 		require.Contains(t, problem(t, w).Message, row.says)
 	}

@@ -38,11 +38,11 @@ func (l *fakeLoader) load(_ context.Context, name string) (Model, error) {
 func TestSwapAdapter(t *testing.T) {
 	loader, first := &fakeLoader{}, newFakeEngine(1)
 	o := testOptions(first)
-	o.Keys, o.AdminKeys, o.Load = []string{userKey}, []string{adMinKey}, loader.load
+	o.Keys, o.AdminKeys, o.Load = []string{userKey}, []string{adminKey}, loader.load
 	o.Models[0].Close = func() { first.closed.Store(true) }
 	s := newTestServer(t, o)
 	swap := func(body string) (int, string) {
-		w := do(s, "POST", "/admin/adapter", body, "Authorization", "Bearer "+adMinKey)
+		w := do(s, "POST", "/admin/adapter", body, "Authorization", "Bearer "+adminKey)
 		return w.Code, w.Body.String()
 	}
 	ask := func(model string) string {
@@ -90,16 +90,16 @@ func TestSwapWaitsForRequests(t *testing.T) {
 	loader, first := &fakeLoader{}, newFakeEngine(1)
 	first.pause = 20 * time.Millisecond
 	o := testOptions(first)
-	o.Keys, o.Load = []string{adMinKey}, loader.load
+	o.Keys, o.Load = []string{adminKey}, loader.load
 	o.Models[0].Close = func() { first.closed.Store(true) }
 	s := newTestServer(t, o)
 	answered := make(chan string)
 	go func() {
-		w := do(s, "POST", "/v1/chat/completions", `{"messages": [{"role": "user", "content": "q"}]}`, "Authorization", "Bearer "+adMinKey)
+		w := do(s, "POST", "/v1/chat/completions", `{"messages": [{"role": "user", "content": "q"}]}`, "Authorization", "Bearer "+adminKey)
 		answered <- w.Body.String()
 	}()
 	require.Eventually(t, func() bool { return first.running.Load() == 1 }, time.Minute, time.Millisecond)
-	w := do(s, "POST", "/admin/adapter", `{"adapter": "v2"}`, "Authorization", "Bearer "+adMinKey)
+	w := do(s, "POST", "/admin/adapter", `{"adapter": "v2"}`, "Authorization", "Bearer "+adminKey)
 	require.Equal(t, 200, w.Code, "without own admin keys those of users do")
 	require.False(t, first.closed.Load(), "still in use")
 	require.Contains(t, <-answered, "hola, què tal?", "finished with what it began with")

@@ -35,7 +35,7 @@ type answer struct {
 	text     string
 	complete bool // it ended by itself, not at the most tokens
 	usage    usage
-	first    time.Duration // to the first token
+	first    time.Duration // to the first token that was chosen
 	total    time.Duration
 }
 
@@ -112,6 +112,9 @@ func (s *Server) ask(ctx context.Context, q question, emit func(piece string) er
 	}
 	a.text, a.total = all.String(), time.Since(start)
 	a.complete = generated.Stopped || pieces.stopped
+	if generated.FirstToken > 0 { // what a schema forces before it took no time
+		a.first = generated.FirstToken
+	}
 	a.usage.Cached, a.usage.Forced = generated.CachedTokens, generated.ForcedTokens
 	switch {
 	case emitted != nil:

@@ -53,7 +53,7 @@ func runClient(t *testing.T, program, script string) (out string, status int) {
 	require.Eventually(t, r.isReady, time.Minute, time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	data, err := exec.CommandContext(ctx, found, script, url, adMinKey).CombinedOutput()
+	data, err := exec.CommandContext(ctx, found, script, url, adminKey).CombinedOutput()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return string(data), exit.ExitCode()

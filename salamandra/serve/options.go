@@ -40,7 +40,8 @@ type Options struct {
 	Limits
 	// Sampling is used where a request says nothing of it; /parse always does.
 	Sampling salamandra.Sampling
-	// Logger gets a line for each request, never its text, and what fails.
+	// Logger gets a line for each request, never its text, and what fails; those
+	// of /healthz, /readyz and /metrics are at the level of debugging.
 	Logger *slog.Logger
 }
 

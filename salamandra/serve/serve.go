@@ -210,7 +210,12 @@ func (s *Server) account(r *http.Request, e *entry, out *recorder, took time.Dur
 		status = e.err.status // also where the answer had begun, or nobody read it
 	}
 	s.metrics.request(e.route, status, took)
-	level, attrs := slog.LevelInfo, []slog.Attr{
+	level := slog.LevelInfo
+	switch e.route {
+	case "/healthz", "/readyz", "/metrics": // asked for every few seconds
+		level = slog.LevelDebug
+	}
+	attrs := []slog.Attr{
 		slog.String("id", e.id), slog.String("method", r.Method), slog.String("route", e.route), slog.Int("status", status),
 		slog.Duration("took", took), slog.Int64("bytes", out.bytes), slog.String("remote", r.RemoteAddr),
 	}
