@@ -87,16 +87,16 @@ func (p *Plan) fill(s Shape, indices []int) Batch {
 	for row, i := range indices {
 		e := p.examples[i]
 		b.IDs = append(b.IDs, e.ID)
-		n := copy(b.Suffix[row*s.S:], e.IDs[P:])
-		b.Lengths[row] = int32(n)
-		b.Tokens += n
-		b.SequenceTokens += P + n
+		length := copy(b.Suffix[row*s.S:], e.IDs[P:])
+		b.Lengths[row] = int32(length)
+		b.Tokens += length
+		b.SequenceTokens += P + length
 		for _, t := range p.targets(e) {
 			switch {
 			case t == P: // the last token of the prefix predicts it
 				target(P-1, e.IDs[t], 1)
 			case t > P:
-				target(P+row*s.S+t-1-P, e.IDs[t], 1)
+				target(row*s.S+t-1, e.IDs[t], 1)
 			}
 		}
 	}
