@@ -175,6 +175,47 @@ func TestSlowClients(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
+// pipeListener gives connections that keep nothing on the way: who does not read
+// holds up who writes.
+type pipeListener struct{ connections chan net.Conn }
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	c, ok := <-l.connections
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+func (l *pipeListener) Close() error   { return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
+// TestUnreadStream: a client that keeps its connection and takes nothing of its
+// stream is given up, and its place is free.
+func TestUnreadStream(t *testing.T) {
+	engine, log := newFakeEngine(1), &logBuffer{}
+	engine.reply = func(string) string { return strings.Repeat("a", 100) }
+	engine.pause = time.Millisecond
+	o := testOptions(engine)
+	o.BodyTimeout, o.Logger = 50*time.Millisecond, log.logger()
+	s := newTestServer(t, o)
+	l := &pipeListener{make(chan net.Conn, 1)}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	client, server := net.Pipe()
+	l.connections <- server
+	body := `{"messages": [{"role": "user", "content": "q"}], "stream": true}`
+	_, err := fmt.Fprintf(client, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "status=499") }, time.Minute, time.Millisecond)
+	require.Zero(t, s.inFlight.Load())
+	require.Positive(t, engine.canceled.Load(), "the engine is told to stop")
+	client.Close()
+	stop()
+	close(l.connections)
+	require.NoError(t, <-done)
+}
+
 // TestOverload: more requests than places are refused at once.
 func TestOverload(t *testing.T) {
 	engine := newFakeEngine(1)
