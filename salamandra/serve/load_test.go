@@ -44,7 +44,7 @@ type load struct {
 // clients that leave among them. Each answer has to be that of its request, the
 // one that the same request alone has, and nothing may be left after it.
 func TestLoad(t *testing.T) {
-	t.Run("model", func(t *testing.T) { testLoad(t, newRealServer(t, 0).Server, 160) })
+	t.Run("model", func(t *testing.T) { testLoad(t, newRealServer(t, 0).Server, 80) })
 	t.Run("fake", func(t *testing.T) { // faster, so that more happens side by side
 		engine := newFakeEngine(8)
 		engine.reply = func(prompt string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(prompt))) }
