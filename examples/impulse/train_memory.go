@@ -16,6 +16,11 @@ import (
 // in turn.
 var checkpointingModes = map[string][]bool{"auto": {false, true}, "on": {true}, "off": {false}}
 
+// hostShare is which part of a processor's memory, which other programs use too,
+// auto leaves to a run without checkpointing: that costs 5 % of the time there
+// and saves up to half of the memory (docs/benchmarks.md).
+const hostShare = 8
+
 // planMemory says what the run will need, settles whether blocks are
 // checkpointed, and refuses a run that does not fit, before anything is loaded.
 func (o *trainOptions) planMemory(backend compute.Backend, base string, data *trainingData, out io.Writer) error {
@@ -51,7 +56,11 @@ func (o *trainOptions) chooseMemory(backend compute.Backend, config salamandra.C
 		return plan, 0, err
 	}
 	limit = deviceMemory(backend, chooseBackend(o.Backend).config)
-	plan, err = train.ChooseMemory(job, limit, checkpointingModes[o.GradientCheckpointing]...)
+	modes := checkpointingModes[o.GradientCheckpointing]
+	if len(modes) > 1 && job.OnHost && train.PlanMemory(job, false).Total() > limit/hostShare && limit > 0 {
+		modes = []bool{true}
+	}
+	plan, err = train.ChooseMemory(job, limit, modes...)
 	return plan, limit, err
 }
 
