@@ -17,6 +17,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
+def now():
+    """Seconds, once the device has done what it was given."""
+    if o.device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def read_examples(tokenizer, path, count):
     """The first examples, each as the ids of its prompt and those of its answer."""
     pairs = []
@@ -33,7 +40,7 @@ def read_examples(tokenizer, path, count):
 
 def pad(rows, value):
     width = max(map(len, rows))
-    return torch.tensor([row + [value] * (width - len(row)) for row in rows])
+    return torch.tensor([row + [value] * (width - len(row)) for row in rows], device=o.device)
 
 
 def train(o, model, tokenizer):
@@ -55,7 +62,7 @@ def train(o, model, tokenizer):
     losses, tokens, start = [], 0, 0.0
     for step in range(o.steps + 1):
         if step == 1:
-            start, tokens = time.perf_counter(), 0
+            start, tokens = now(), 0
         chunk = examples[step * effective : (step + 1) * effective]
         total = sum(len(answer) for _, answer in chunk)
         loss_sum = 0.0
@@ -73,7 +80,7 @@ def train(o, model, tokenizer):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss_sum)
-    seconds = time.perf_counter() - start
+    seconds = now() - start
     return {"losses": losses, "seconds": seconds, "tokens_per_second": tokens / seconds, "examples_per_second": o.steps * effective / seconds}
 
 
@@ -84,15 +91,15 @@ def generate(o, model, tokenizer):
     tokenizer.padding_side = "left"
     end = [tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id]
     prompts = [tokenizer.decode(p) for p, _ in read_examples(tokenizer, o.input, o.queries)]
-    answers, start = [], time.perf_counter()
+    answers, start = [], now()
     for at in range(0, len(prompts), o.batch):
-        batch = tokenizer(prompts[at : at + o.batch], add_special_tokens=False, return_tensors="pt", padding=True)
+        batch = tokenizer(prompts[at : at + o.batch], add_special_tokens=False, return_tensors="pt", padding=True).to(o.device)
         with torch.no_grad():
             out = model.generate(**batch, do_sample=False, max_new_tokens=o.max_new_tokens, eos_token_id=end, pad_token_id=tokenizer.pad_token_id or 0)
         for row in out[:, batch["input_ids"].shape[1] :].tolist():
             stop = next((i for i, t in enumerate(row) if t in end), len(row))
             answers.append(row[:stop])
-    seconds = time.perf_counter() - start
+    seconds = now() - start
     return {"seconds_per_query": seconds / len(prompts), "new_tokens": [len(a) for a in answers], "answers": [tokenizer.decode(a) for a in answers]}
 
 
@@ -110,6 +117,7 @@ parser.add_argument("input", help="examples, or for merge the adapter")
 parser.add_argument("--adapter", help="train: start from it; generate: answer with it")
 parser.add_argument("--out", help="merge: the directory to write")
 parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+parser.add_argument("--device", default="cpu", help="cpu or cuda")
 parser.add_argument("--rate", type=float, default=2e-4)
 parser.add_argument("--checkpointing", action="store_true")
 for name, value in [("steps", 4), ("batch", 4), ("accumulate", 1), ("queries", 5), ("max-new-tokens", 300)]:
@@ -117,11 +125,13 @@ for name, value in [("steps", 4), ("batch", 4), ("accumulate", 1), ("queries", 5
 o = parser.parse_args()
 
 begin = time.perf_counter()
-model = AutoModelForCausalLM.from_pretrained(o.model, dtype=getattr(torch, o.dtype))
+model = AutoModelForCausalLM.from_pretrained(o.model, dtype=getattr(torch, o.dtype)).to(o.device)
 loading = time.perf_counter() - begin
 tokenizer = None if o.job == "merge" else AutoTokenizer.from_pretrained(o.model)
 result = {"train": train, "generate": generate, "merge": merge}[o.job](o, model, tokenizer)
 if o.job == "merge":
     result["seconds"] += loading  # part of a merge
 result["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+if o.device == "cuda":
+    result["peak_device_bytes"] = torch.cuda.max_memory_allocated()
 print(json.dumps(result))
