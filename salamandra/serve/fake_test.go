@@ -231,14 +231,6 @@ func newTestServer(t *testing.T, o Options) *Server {
 	return s
 }
 
-// listen puts a server on a port of this machine.
-func listen(t *testing.T, s *Server) *httptest.Server {
-	t.Helper()
-	h := httptest.NewServer(s)
-	t.Cleanup(h.Close)
-	return h
-}
-
 // request is one to a handler, with JSON if there is a body.
 func request(method, path, body string, header ...string) *http.Request {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))

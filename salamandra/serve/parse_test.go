@@ -3,7 +3,6 @@ package serve
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -153,7 +152,7 @@ func TestPanic(t *testing.T) {
 	o := testOptions(newFakeEngine(1))
 	o.Logger = log.logger()
 	s := newTestServer(t, o)
-	s.routes["/parse"].methods["POST"] = func(http.ResponseWriter, *http.Request, *entry) error { panic(fmt.Sprint("a fault")) }
+	s.routes["/parse"].methods["POST"] = func(http.ResponseWriter, *http.Request, *entry) error { panic("a fault") }
 	w := do(s, "POST", "/parse", `{}`)
 	require.Equal(t, http.StatusInternalServerError, w.Code)
 	require.NotContains(t, w.Body.String(), "a fault")
