@@ -71,7 +71,7 @@ func TestMergeKilled(t *testing.T) {
 	base := filepath.Join(referenceModels(t), "tiny-gqa")
 	adapter := filepath.Join(base, "golden", "adapter-lora")
 	dir := t.TempDir()
-	killAfter := func(output string, wait time.Duration) (whole time.Duration) {
+	killAfter := func(output string, wait func()) (whole time.Duration) {
 		cmd := child(t, base, adapter, output)
 		out, err := cmd.StdoutPipe()
 		require.NoError(t, err)
@@ -79,21 +79,32 @@ func TestMergeKilled(t *testing.T) {
 		_, err = bufio.NewReader(out).ReadString('\n')
 		require.NoError(t, err)
 		begin := time.Now()
-		if wait >= 0 {
-			time.Sleep(wait)
+		if wait != nil {
+			wait()
 			require.NoError(t, cmd.Process.Kill())
 		}
-		if err := cmd.Wait(); wait < 0 {
+		if err := cmd.Wait(); wait == nil {
 			require.NoError(t, err)
 		}
 		return time.Since(begin)
 	}
-	whole := killAfter(filepath.Join(dir, "first"), -1)
+	whole := killAfter(filepath.Join(dir, "first"), nil)
 	want := digest(t, filepath.Join(dir, "first"))
 	absent, left := 0, 0
 	for moment := range moments {
 		output := filepath.Join(dir, fmt.Sprintf("killed-%d", moment), "merged")
-		killAfter(output, whole*time.Duration(moment)/moments)
+		killAfter(output, func() {
+			if moment%2 == 0 {
+				time.Sleep(whole * time.Duration(moment) / moments)
+				return
+			}
+			for { // until it has begun to write
+				if entries, err := os.ReadDir(filepath.Dir(output)); err == nil && len(entries) > 0 {
+					return
+				}
+				time.Sleep(100 * time.Microsecond)
+			}
+		})
 		if _, err := os.Stat(output); err == nil {
 			_, err := VerifyDir(t.Context(), output)
 			require.NoError(t, err, "a directory of that name is complete")
