@@ -38,7 +38,7 @@ func TestGuesses(t *testing.T) {
 			for _, asked := range [][][]int32{prompts[:1], prompts} { // alone, together
 				ask := func(g *salamandra.Generator) []salamandra.Generation {
 					opts := salamandra.DefaultGenerateOptions()
-					opts.MaxNewTokens, opts.Temperature, opts.RepetitionPenalty, opts.Seed = 40, row.temperature, row.penalty, 3
+					opts.MaxNewTokens, opts.Temperature, opts.RepetitionPenalty, opts.Seed = 64, row.temperature, row.penalty, 3
 					opts.StopTokens = []int32{end}
 					if row.constrained {
 						opts.Constrain = func(int) (*constrain.Matcher, error) { return grammar.Matcher(vocabulary) }
