@@ -2,7 +2,15 @@ package salamandra
 
 // Compiled counts the programs that were compiled for g and the generators it
 // shares them with.
-func (g *Generator) Compiled() int { return int(g.programs.built.Load()) }
+func (g *Generator) Compiled() int {
+	g.programs.mu.Lock()
+	defer g.programs.mu.Unlock()
+	n := 0
+	for _, p := range g.programs.known {
+		n += p.Compiled()
+	}
+	return n
+}
 
 // KeptBytes is the memory of the prefixes of g, which must have no requests.
 func (g *Generator) KeptBytes() int64 {

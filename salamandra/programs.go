@@ -3,7 +3,6 @@ package salamandra
 import (
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	. "github.com/gomlx/gomlx/core/graph"
 )
@@ -15,7 +14,6 @@ type programs struct {
 	mu    sync.Mutex
 	known map[string]*Program
 	users int
-	built atomic.Int32 // graphs, each of which is compiled
 }
 
 func newPrograms(m *Model) *programs {
@@ -51,10 +49,7 @@ func (ps *programs) get(v *variant, name string, build func(t Transformer, args 
 	if p, ok := ps.known[key]; ok {
 		return p, nil
 	}
-	p, err := ps.model.NewProgram(name, v.adapter, func(t Transformer, args []*Node) []*Node {
-		ps.built.Add(1)
-		return build(t, args)
-	})
+	p, err := ps.model.NewProgram(name, v.adapter, build)
 	if err == nil {
 		ps.known[key] = p
 	}
