@@ -79,12 +79,7 @@ data.`,
 
 // check lists what is wrong with the flags before anything is read.
 func (o *inspectOptions) check() error {
-	faults := []error{o.Train.Validate(), o.LoRA.Validate(), o.checkChoices(), o.checkData(), o.checkBackend()}
-	for _, r := range []struct{ flag, value string }{{"--model", o.Model}, {"--data", o.Data}} {
-		if r.value == "" {
-			faults = append(faults, fmt.Errorf("%s is required", r.flag))
-		}
-	}
+	faults := []error{o.Train.Validate(), o.LoRA.Validate(), o.checkChoices(), o.checkData(), o.checkBackend(), required("--model", o.Model), required("--data", o.Data)}
 	if o.Limit < 0 {
 		faults = append(faults, fmt.Errorf("--limit %d, want 0 or more", o.Limit))
 	}
@@ -99,11 +94,8 @@ func runInspect(ctx context.Context, o inspectOptions, out, log io.Writer) error
 	if err := o.check(); err != nil {
 		return err
 	}
-	base, err := findModel(ctx, "--model", o.Model, log)
+	base, err := o.baseModel(ctx, log)
 	if err != nil {
-		return err
-	}
-	if err := o.checkBase(base); err != nil {
 		return err
 	}
 	if err := warnTemplate(base, o.template(), out); err != nil {

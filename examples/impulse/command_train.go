@@ -56,11 +56,8 @@ func runTrain(ctx context.Context, o trainOptions, out, log io.Writer) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	base, err := findModel(ctx, "--model", o.Model, log)
+	base, err := o.baseModel(ctx, log)
 	if err != nil {
-		return err
-	}
-	if err := o.checkBase(base); err != nil {
 		return err
 	}
 	if o.WandB {
@@ -83,6 +80,15 @@ func runTrain(ctx context.Context, o trainOptions, out, log io.Writer) error {
 		return named("--output-dir", err)
 	}
 	return o.train(ctx, backend, base, data, out, log)
+}
+
+// baseModel finds the model to train and checks that the flags suit it.
+func (o *trainOptions) baseModel(ctx context.Context, log io.Writer) (string, error) {
+	base, err := findModel(ctx, "--model", o.Model, log)
+	if err != nil {
+		return "", err
+	}
+	return base, o.checkBase(base)
 }
 
 // trainRun is a run whose model is loaded.

@@ -123,12 +123,7 @@ func (o *trainOptions) addRunFlags(f *pflag.FlagSet) {
 
 // check lists what is wrong with the flags before anything is read.
 func (o *trainOptions) check() error {
-	faults := []error{o.Train.Validate(), o.LoRA.Validate()}
-	for _, r := range []struct{ flag, value string }{{"--model", o.Model}, {"--data", o.Data}, {"--output-dir", o.OutputDir}} {
-		if r.value == "" {
-			faults = append(faults, fmt.Errorf("%s is required", r.flag))
-		}
-	}
+	faults := []error{o.Train.Validate(), o.LoRA.Validate(), required("--model", o.Model), required("--data", o.Data), required("--output-dir", o.OutputDir)}
 	if o.ReportSamples < 0 {
 		faults = append(faults, fmt.Errorf("--report-samples %d, want 0 or more", o.ReportSamples))
 	}
@@ -141,6 +136,14 @@ func (o *trainOptions) check() error {
 	}
 	faults = append(faults, o.checkChoices(), o.checkData(), o.checkBackend(), o.checkMetric(), o.Average.check(o.LoRA.UseDoRA), o.checkOutput())
 	return errors.Join(faults...)
+}
+
+// required refuses a flag that was left out.
+func required(flag, value string) error {
+	if value == "" {
+		return fmt.Errorf("%s is required", flag)
+	}
+	return nil
 }
 
 // checkChoices refuses names that a flag does not have.
