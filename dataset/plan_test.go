@@ -2,8 +2,10 @@ package dataset
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 
@@ -40,17 +42,27 @@ func random(n, prefix int, prompt, answer draw) []Example {
 	return es
 }
 
-// impulse has lengths as in the project's data: a long system prompt, short
-// questions, and JSON answers that grow with each organisation named, of which
-// 45 % of the answers have one and 12 % two or more.
+// impulsePrefix is the length of the prompt that IMPULSE's examples share.
+const impulsePrefix = 1457
+
+// impulse has the lengths of n of the project's examples, of which 700 are known,
+// those to train on first; see testdata/README.md.
 func impulse(n int) []Example {
-	return random(n, 1100, between(8, 40), func(rng *rand.Rand) int {
-		answer := 130 + rng.IntN(60)
-		for percent := 45; rng.IntN(100) < percent; percent = 27 {
-			answer += 50
-		}
-		return answer
-	})
+	text, err := os.ReadFile("testdata/impulse_lengths.json")
+	if err != nil {
+		panic(err)
+	}
+	var lengths struct {
+		Train, Eval [][2]int // of each, tokens after the prefix and those trained
+	}
+	if err := json.Unmarshal(text, &lengths); err != nil {
+		panic(err)
+	}
+	all := slices.Concat(lengths.Train, lengths.Eval)
+	at := 0
+	prompt := func(*rand.Rand) int { return all[at][0] - all[at][1] - 2 }
+	answer := func(*rand.Rand) int { at++; return all[at-1][1] }
+	return random(n, impulsePrefix, prompt, answer)
 }
 
 // target is one thing to learn: after the sequence before it comes label.
@@ -137,8 +149,8 @@ func TestPlanLaws(t *testing.T) {
 		opts     PlanOptions
 		prefix   int
 	}{
-		{name: "impulse", examples: impulse(100), opts: base, prefix: 1100},
-		{name: "in order", examples: impulse(100), opts: with(func(o *PlanOptions) { o.Shuffle = false }), prefix: 1100},
+		{name: "impulse", examples: impulse(100), opts: base, prefix: impulsePrefix},
+		{name: "in order", examples: impulse(100), opts: with(func(o *PlanOptions) { o.Shuffle = false }), prefix: impulsePrefix},
 		{name: "no prefix wanted", examples: impulse(20), opts: with(func(o *PlanOptions) { o.SharedPrefix = false })},
 		{name: "no prefix there", examples: random(50, 0, between(0, 5), between(1, 90)), opts: base},
 		{name: "all tokens", examples: random(30, 50, between(0, 9), between(1, 50)), opts: with(func(o *PlanOptions) { o.LossAll = true }), prefix: 50},

@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/impulse-salamandra/finetune/dataset"
-	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/salamandra"
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
@@ -179,47 +178,4 @@ func TestHeadChunks(t *testing.T) {
 			salamandratest.Near(t, fmt.Sprintf("gradient, chunks of %d", chunk), got, want, 0, limit)
 		}
 	})
-}
-
-// TestCompiles counts compilations: as many as the plans have shapes.
-func TestCompiles(t *testing.T) {
-	dir := salamandratest.Reference(t, "models", "tiny-gqa")
-	draw := rand.New(rand.NewPCG(5, 6))
-	var examples []dataset.Example
-	for i := range 60 {
-		n := 30 + draw.IntN(60)
-		e := dataset.Example{ID: fmt.Sprint(i), IDs: make([]int32, n), Train: make([]bool, n)}
-		for j := 12; j < n; j++ {
-			e.IDs[j], e.Train[j] = draw.Int32N(500), j > 20
-		}
-		examples = append(examples, e)
-	}
-	m := salamandratest.Load(t, salamandratest.Go(t), dir)
-	opts := dataset.DefaultPlanOptions()
-	train, eval, err := dataset.NewPlans(examples[:49], examples[49:], opts)
-	require.NoError(t, err)
-	config := lora.DefaultConfig()
-	config.Rank = 2
-	layers, err := lora.Inject(m, config, 1)
-	require.NoError(t, err)
-	c := DefaultConfig()
-	c.Epochs = 2
-	tr, err := New(m, layers, train, eval, c)
-	require.NoError(t, err)
-	defer tr.Close()
-	require.NoError(t, tr.Run(t.Context(), Hooks{}))
-	require.Greater(t, len(train.Shapes), 1)
-	require.Len(t, tr.gradients, len(train.Shapes))
-	require.Len(t, tr.losses, len(eval.Shapes))
-	for _, programs := range []map[batchShape]*salamandra.Program{tr.gradients, tr.losses} {
-		for shape, p := range programs {
-			require.Equal(t, 1, p.Compiled(), "%+v", shape)
-		}
-	}
-	shapes := map[dataset.Shape]bool{}
-	for _, s := range append(append([]dataset.Shape{}, train.Shapes...), eval.Shapes...) {
-		s.Batches = 0
-		shapes[s] = true
-	}
-	require.LessOrEqual(t, len(shapes), opts.MaxShapes)
 }

@@ -1,0 +1,76 @@
+package salamandratest
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+)
+
+// Shape is the size of a random model.
+type Shape struct {
+	Vocabulary, Hidden, Intermediate, Layers, Heads, KVHeads int
+}
+
+// Random writes a model of random float32 weights, the same for the same shape,
+// with a tied head, and returns its directory.
+func Random(tb testing.TB, s Shape) string {
+	tb.Helper()
+	dir := tb.TempDir()
+	text, err := json.Marshal(map[string]any{
+		"model_type": "llama", "vocab_size": s.Vocabulary, "hidden_size": s.Hidden, "intermediate_size": s.Intermediate,
+		"num_hidden_layers": s.Layers, "num_attention_heads": s.Heads, "num_key_value_heads": s.KVHeads,
+		"max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 1e4, "hidden_act": "silu",
+		"tie_word_embeddings": true, "torch_dtype": "float32",
+	})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "config.json"), text, 0o644)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	config, err := salamandra.ReadConfig(dir)
+	if err == nil {
+		err = writeRandom(filepath.Join(dir, safetensors.ModelFile), config.Tensors())
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return dir
+}
+
+// writeRandom writes tensors as they are after initialisation: norms 1, the others
+// normal with deviation 0.02.
+func writeRandom(path string, tensors []salamandra.TensorShape) error {
+	var infos []safetensors.Info
+	for _, t := range tensors {
+		infos = append(infos, safetensors.Info{Name: t.Name, Dtype: safetensors.F32, Shape: t.Shape})
+	}
+	w, err := safetensors.Create(path, infos, nil)
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	draw := rand.New(rand.NewPCG(1, 2))
+	for _, info := range infos {
+		values := make([]float32, info.NumElements())
+		for i := range values {
+			values[i] = 1
+			if len(info.Shape) > 1 {
+				values[i] = float32(draw.NormFloat64() * 0.02)
+			}
+		}
+		data := make([]byte, info.NumBytes())
+		if err := safetensors.EncodeFloat32(data, values, safetensors.F32); err != nil {
+			return err
+		}
+		if err := w.Write(info.Name, data); err != nil {
+			return err
+		}
+	}
+	return w.Commit()
+}
