@@ -176,7 +176,11 @@ async function ask(query) {
     show({ ...reply, query });
     if (!at("model").value) listModels();
   } catch (e) {
-    if (e.name !== "AbortError") complain(e instanceof TypeError ? say("offline") : e.message);
+    if (e.name !== "AbortError") {
+      at("result").hidden = true; // it answers another query
+      last = null;
+      complain(e instanceof TypeError ? say("offline") : e.message);
+    }
   }
   running = null;
   delete send.dataset.busy;
@@ -197,6 +201,7 @@ at("query").addEventListener("keydown", (e) => {
   }
 });
 at("key").addEventListener("change", listModels);
+at("copy").hidden = !navigator.clipboard; // which pages without TLS have on localhost alone
 at("copy").addEventListener("click", async () => {
   await navigator.clipboard.writeText(JSON.stringify(last.answer, null, 2));
   at("copy").textContent = say("copied");
