@@ -6,8 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/gomlx/compute"
+	"github.com/gomlx/gomlx/core/graph"
 	"github.com/stretchr/testify/require"
 
 	"github.com/impulse-salamandra/finetune/chatml"
@@ -23,15 +26,22 @@ type realServer struct {
 	dir    string
 	log    logBuffer
 	loaded []salamandra.Adapter
+	graphs atomic.Int32 // with adapters in them
 }
 
 func newRealServer(t *testing.T, maxRank int) *realServer {
 	t.Helper()
+	return newRealServerOn(t, salamandratest.Go(t), maxRank, 16)
+}
+
+func newRealServerOn(t *testing.T, b compute.Backend, maxRank, guess int) *realServer {
+	t.Helper()
 	base := salamandratest.Reference(t, "models", "tiny-gqa")
-	model := salamandratest.Load(t, salamandratest.Go(t), base)
+	model := salamandratest.Load(t, b, base)
 	tok, err := tokenizer.Load(base)
 	require.NoError(t, err)
 	generator := salamandra.NewGenerator(model, nil)
+	generator.Guess = guess
 	t.Cleanup(generator.Close)
 	r := &realServer{dir: t.TempDir()}
 	contract := testContract()
@@ -43,7 +53,7 @@ func newRealServer(t *testing.T, maxRank int) *realServer {
 	o.StopTokens, o.Keys = []int32{end}, []string{adminKey}
 	o.Load = AdapterDir{Dir: r.dir, Base: model, Contract: contract, MaxRank: maxRank, Engine: func(a salamandra.Adapter) (Engine, func(), error) {
 		r.loaded = append(r.loaded, a)
-		g, err := generator.With(a)
+		g, err := generator.With(counted{a.(*lora.Layers), &r.graphs})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -68,29 +78,52 @@ func (r *realServer) swap(t *testing.T, name string) swapAnswer {
 
 func (r *realServer) ask(t *testing.T) string {
 	t.Helper()
-	w := do(r, "POST", "/v1/chat/completions", `{"messages": [{"role": "user", "content": "sensors"}]}`, "Authorization", "Bearer "+adminKey)
+	w := do(r, "POST", "/v1/chat/completions", `{"messages": [{"role": "user", "content": "sensors"}], "max_tokens": 40}`, "Authorization", "Bearer "+adminKey)
 	require.Equal(t, http.StatusOK, w.Code, w.Body.String())
 	var c completion
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &c))
 	return *c.Choices[0].Message.Content
 }
 
-// TestAdaptersShareProgramsWhenFilledUp: with MaxRank, adapters of other ranks
-// and layers are of one structure, which is what programs are compiled for, and
-// answer as they do by themselves.
-func TestAdaptersShareProgramsWhenFilledUp(t *testing.T) {
-	plain, padded := newRealServer(t, 0), newRealServer(t, 8)
-	for _, name := range []string{"adapter-lora", "adapter-patterns", "adapter-lora"} {
-		plain.swap(t, name)
-		padded.swap(t, name)
-		require.Equal(t, plain.ask(t), padded.ask(t), name)
-	}
-	structure := func(a salamandra.Adapter) string { return a.(*lora.Layers).Structure() }
-	require.NotEqual(t, structure(plain.loaded[0]), structure(plain.loaded[1]))
-	require.Equal(t, structure(padded.loaded[0]), structure(padded.loaded[1]))
-	require.False(t, padded.loaded[0].(*lora.Layers).Params().Ok(), "the memory of what was replaced is free")
-	require.True(t, padded.loaded[2].(*lora.Layers).Params().Ok())
+// counted is an adapter that counts the graphs it is built into, each compiled
+// once.
+type counted struct {
+	*lora.Layers
+	graphs *atomic.Int32
+}
 
+func (c counted) Linear(params []*graph.Node) salamandra.LinearFunc {
+	c.graphs.Add(1)
+	return c.Layers.Linear(params)
+}
+
+// TestAdaptersShareProgramsWhenFilledUp: with MaxRank, adapters of other ranks
+// and layers take each other's place without a new program, and answer as they
+// do by themselves.
+func TestAdaptersShareProgramsWhenFilledUp(t *testing.T) {
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		// Guesses make steps of other lengths.
+		plain, padded := newRealServerOn(t, b, 0, 0), newRealServerOn(t, b, 8, 0)
+		var forOne int32
+		for i, name := range []string{"adapter-lora", "adapter-patterns", "adapter-lora"} {
+			plain.swap(t, name)
+			padded.swap(t, name)
+			require.Equal(t, plain.ask(t), padded.ask(t), name)
+			if i == 0 {
+				forOne = padded.graphs.Load()
+				require.Equal(t, plain.graphs.Load(), forOne)
+				require.Positive(t, forOne)
+			}
+		}
+		require.Equal(t, forOne, padded.graphs.Load(), "compiled by a swap")
+		require.Greater(t, plain.graphs.Load(), forOne, "without that, another structure needs programs of its own")
+		require.False(t, padded.loaded[0].(*lora.Layers).Params().Ok(), "the memory of what was replaced is free")
+		require.True(t, padded.loaded[2].(*lora.Layers).Params().Ok())
+	})
+}
+
+// TestAdapterOfTooHighRank: it cannot be filled up.
+func TestAdapterOfTooHighRank(t *testing.T) {
 	low := newRealServer(t, 4)
 	w := do(low, "POST", "/admin/adapter", `{"adapter": "adapter-lora"}`, "Authorization", "Bearer "+adminKey)
 	require.Equal(t, http.StatusUnprocessableEntity, w.Code)
