@@ -32,14 +32,19 @@ func (a SharedPrefix) Positions(g *Graph) *Node {
 }
 
 // Attend implements [Attention]. Queries may be given for all tokens or for
-// those of the rows alone.
+// those of the rows alone. Where the executor has causal attention of its own,
+// that computes the prefix, or the rows if there is none; see
+// [WithoutFusedAttention].
 //
 // Its gradient computes the scores a second time: only the result and the
 // logarithms of the sums are kept for the backward pass.
 // Source: Dao et al. 2022, arXiv:2205.14135, appendix B.2.
-func (a SharedPrefix) Attend(_ int, q, k, v *Node) *Node {
+func (a SharedPrefix) Attend(layer int, q, k, v *Node) *Node {
 	if n, nq := k.Shape().Dim(0), q.Shape().Dim(0); n != a.Tokens() || nq != n && nq != n-a.P {
 		panic(fmt.Errorf("salamandra: %d queries and %d keys, want %d + %d·%d", nq, n, a.P, a.B, a.S))
+	}
+	if q.Shape().Dim(0) == a.Tokens() && fuses(q.Graph().Backend().Capabilities().Operations, q.Shape(), a.fusedRows()) {
+		return a.fused(layer, q, k, v)
 	}
 	dims := q.Shape().Dimensions
 	var outs, logSums []*Node

@@ -20,3 +20,6 @@ func (g *Generator) KeptBytes() int64 {
 	}
 	return n
 }
+
+// Fuses is fuses.
+var Fuses = fuses

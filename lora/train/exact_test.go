@@ -120,15 +120,64 @@ func TestBFloat16Gradients(t *testing.T) {
 			loss, got, _ := sumsOf(t, m, adapter, examples, config, nil)
 			require.InEpsilon(t, wantLoss, loss, 1e-2)
 			require.NotEqual(t, wantLoss, loss, "float32 was at work")
-			var dot, lengthGot, lengthWant float64
-			for name, w := range want {
-				for i, x := range w {
-					y := got[name][i]
-					dot, lengthGot, lengthWant = dot+float64(x*y), lengthGot+float64(y*y), lengthWant+float64(x*x)
+			requireAlike(t, want, got)
+		}
+	})
+}
+
+// requireAlike compares gradients that 16 bits set apart by direction and length.
+func requireAlike(t *testing.T, want, got map[string][]float32) {
+	t.Helper()
+	var dot, lengthGot, lengthWant float64
+	for name, w := range want {
+		for i, x := range w {
+			y := got[name][i]
+			dot, lengthGot, lengthWant = dot+float64(x*y), lengthGot+float64(y*y), lengthWant+float64(x*x)
+		}
+	}
+	require.Greater(t, dot/math.Sqrt(lengthGot*lengthWant), 0.999, "cosine of the angle between them")
+	require.InEpsilon(t, lengthWant, lengthGot, 0.02)
+}
+
+// TestFusedAttention compares loss and gradients by the executor's attention
+// with those by matrix products, for a shared prefix and for plain rows.
+func TestFusedAttention(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-gqa")
+	adapter := filepath.Join(dir, "golden", "adapter-lora")
+	draw := rand.New(rand.NewPCG(7, 8))
+	examples := prefixed(t, dir)
+	system := make([]int32, 70)
+	for i := range system {
+		system[i] = draw.Int32N(2000)
+	}
+	for i, e := range examples {
+		examples[i].IDs = append(append([]int32{}, system...), e.IDs...)
+		examples[i].Train = append(make([]bool, len(system)), e.Train...)
+	}
+	salamandratest.OnFused(t, func(t *testing.T, fused, plain compute.Backend) {
+		run := func(b compute.Backend, shared, checkpointing bool) (float64, map[string][]float32) {
+			m, err := salamandra.Load(t.Context(), b, dir, salamandra.Options{Dtype: "bfloat16"})
+			require.NoError(t, err)
+			defer m.Close()
+			config := DefaultConfig()
+			config.GradientCheckpointing = checkpointing
+			loss, gradients, _ := sumsOf(t, m, adapter, examples, config, func(o *dataset.PlanOptions) { o.SharedPrefix = shared })
+			return loss, gradients
+		}
+		for shared, operations := range map[bool]int{false: 4, true: 3} { // the last layer has no queries in the prefix
+			wantLoss, want := run(plain, shared, false)
+			for _, checkpointing := range []bool{false, true} {
+				standIn, ok := fused.(*salamandratest.FusedAttention)
+				if ok {
+					standIn.Backward.Store(0)
+				}
+				loss, got := run(fused, shared, checkpointing)
+				require.InEpsilon(t, wantLoss, loss, 3e-3)
+				requireAlike(t, want, got)
+				if ok {
+					require.EqualValues(t, operations, standIn.Backward.Load())
 				}
 			}
-			require.Greater(t, dot/math.Sqrt(lengthGot*lengthWant), 0.999, "cosine of the angle between them")
-			require.InEpsilon(t, lengthWant, lengthGot, 0.02)
 		}
 	})
 }
