@@ -3,12 +3,16 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gomlx/compute"
 	_ "github.com/gomlx/compute/gobackend" // always there: the embedded default
+
+	"github.com/impulse-salamandra/finetune/salamandra"
 )
 
 // choice is a backend to open and why it was chosen.
@@ -91,13 +95,48 @@ func openBackend(flag string) (compute.Backend, string, error) {
 	if err := c.check(); err != nil {
 		return nil, "", err
 	}
-	b, err := compute.NewWithConfig(c.config)
+	config, fused, err := cutFusedAttention(c.config)
+	if err != nil {
+		return nil, "", fmt.Errorf("backend %s (%s): %w", c.config, c.why, err)
+	}
+	b, err := compute.NewWithConfig(config)
 	if err != nil {
 		return nil, "", fmt.Errorf("backend %s: %w (see 'impulse doctor')", c.config, err)
 	}
 	line := fmt.Sprintf("backend %s (%s)", c.config, c.why)
+	if fused == "false" || fused == "" && beforeAmpere() {
+		b = salamandra.WithoutFusedAttention(b)
+		line += ", attention from matrix products"
+	}
 	if c.kind() == "go" {
 		line += fmt.Sprintf(", %d threads", runtime.GOMAXPROCS(0))
 	}
 	return b, line, nil
+}
+
+// cutFusedAttention takes fused_attention out of a backend's options: it is not
+// the backend's, but says whether its own attention is used, false or true, or
+// empty for where the GPU can.
+func cutFusedAttention(config string) (rest, fused string, err error) {
+	var kept []string
+	for _, option := range strings.Split(config, ",") {
+		value, ours := strings.CutPrefix(option, "fused_attention=")
+		if !ours {
+			kept = append(kept, option)
+		} else if fused = value; fused != "true" && fused != "false" {
+			return "", "", fmt.Errorf("%s, want true or false", option)
+		}
+	}
+	return strings.Join(kept, ","), fused, nil
+}
+
+// beforeAmpere tells whether there is an NVIDIA GPU older than cuDNN's flash
+// attention, which needs compute capability 8.0.
+func beforeAmpere() bool {
+	if !nvidiaDevice() {
+		return false
+	}
+	out, err := exec.Command("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader").Output()
+	capability, parseErr := strconv.ParseFloat(strings.TrimSpace(strings.SplitN(string(out), "\n", 2)[0]), 64)
+	return err == nil && parseErr == nil && capability < 8
 }

@@ -288,3 +288,21 @@ func TestBackendChoice(t *testing.T) {
 	require.Equal(t, choice{"xla:cpu", "--backend"}, chooseBackend("xla:cpu"))
 	require.Equal(t, choice{"xla:cuda", "GOMLX_BACKEND"}, chooseBackend("auto"))
 }
+
+func TestFusedAttentionOption(t *testing.T) {
+	for config, want := range map[string][2]string{
+		"xla:cuda":                       {"xla:cuda", ""},
+		"xla:cuda,fused_attention=false": {"xla:cuda", "false"},
+		"xla:cuda,tf32=false,fused_attention=true,preallocate=false": {"xla:cuda,tf32=false,preallocate=false", "true"},
+	} {
+		rest, fused, err := cutFusedAttention(config)
+		require.NoError(t, err)
+		require.Equal(t, want, [2]string{rest, fused}, config)
+	}
+	_, _, err := openBackend("go:ops_sequential,fused_attention=no")
+	require.ErrorContains(t, err, "fused_attention=no, want true or false")
+	b, line, err := openBackend("go:ops_sequential,fused_attention=false")
+	require.NoError(t, err)
+	defer b.Finalize()
+	require.Contains(t, line, "attention from matrix products")
+}
