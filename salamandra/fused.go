@@ -47,8 +47,9 @@ func (a SharedPrefix) fused(layer int, q, k, v *Node) *Node {
 // fusedCausal is the executor's causal attention of b rows of queries
 // [B*S, H, D] to keys and values [B*S, K, D] of the same rows, [B*S, H*D].
 //
-// Its gradient keeps what [SharedPrefix.Attend] keeps, or computes it again
-// with [KeepBlocks].
+// Its gradient needs the result and the logarithms of the sums. Between
+// checkpoints it computes them a second time, which costs little beside the
+// products with weights.
 func fusedCausal(q, k, v *Node, b int) *Node {
 	rows := func(x *Node) *Node { // [B, S, heads, D]
 		dims := x.Shape().Dimensions
