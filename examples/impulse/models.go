@@ -37,8 +37,8 @@ func findModel(ctx context.Context, flag, name string, log io.Writer) (string, e
 // isHubID tells an id of the form owner/name from a mistyped path: the directory
 // of a path is mostly there.
 func isHubID(name string) bool {
-	owner, model, ok := strings.Cut(name, "/")
-	if !ok || owner == "" || model == "" || strings.ContainsAny(name, `\ `) || strings.Contains(model, "/") || strings.HasPrefix(owner, ".") {
+	owner, _, ok := strings.Cut(name, "/")
+	if !ok || !hub.IsID(name) {
 		return false
 	}
 	_, err := os.Stat(owner)

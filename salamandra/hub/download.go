@@ -55,7 +55,7 @@ func download(ctx context.Context, c *client, r repo, opts Options) (dir string,
 	if name, on := offline(); on {
 		return refuse(ErrOffline, "unset it, or fetch the model elsewhere and copy the cache", "%s is set", name)
 	}
-	if !validID(r.id) {
+	if !IsID(r.id) {
 		return refuse(ErrRefused, "want owner/name", "%q is not the name of a model", r.id)
 	}
 	if !validRevision(opts.revision()) {

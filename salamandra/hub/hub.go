@@ -57,7 +57,7 @@ func (o Options) Resolve(name string) (string, error) {
 		err := fmt.Errorf("%w: "+format, append([]any{ErrNotFound}, args...)...)
 		return "", &Error{ID: name, Err: err, Help: help}
 	}
-	if !validID(name) {
+	if !IsID(name) {
 		return fail("", "%s is not a directory", name)
 	}
 	if !validRevision(o.revision()) {
@@ -111,7 +111,10 @@ func missingFiles(dir string) []string {
 	return missing
 }
 
-func validID(id string) bool {
+// IsID tells whether id has the form of a hub model's id: a name, or owner/name,
+// of letters, digits, '_', '-' and '.', of which '-' and '.' do not stand twice
+// in a row.
+func IsID(id string) bool {
 	return idForm.MatchString(id) && !strings.Contains(id, "..") && !strings.Contains(id, "--")
 }
 

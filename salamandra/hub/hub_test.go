@@ -51,6 +51,15 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+func TestIsID(t *testing.T) {
+	for id, want := range map[string]bool{
+		"BSC-LT/salamandra-7b-instruct": true, "gpt2": true, "a/b_c.d": true,
+		"": false, "/a": false, "a/": false, "a/b/c": false, "./a": false, "a/../b": false, "a/.b": false, "a b/c": false, `a\b`: false, "a--b/c": false,
+	} {
+		require.Equal(t, want, hub.IsID(id), id)
+	}
+}
+
 func TestCacheDir(t *testing.T) {
 	for _, v := range []string{"HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"} {
 		t.Setenv(v, "")
