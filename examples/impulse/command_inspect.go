@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/impulse-salamandra/finetune/chatml"
 	"github.com/impulse-salamandra/finetune/dataset"
 	"github.com/impulse-salamandra/finetune/dataset/impulse"
 	"github.com/impulse-salamandra/finetune/dataset/inspect"
@@ -98,7 +97,7 @@ func runInspect(ctx context.Context, o inspectOptions, out, log io.Writer) error
 	if err != nil {
 		return err
 	}
-	if err := warnTemplate(base, o.template(), out); err != nil {
+	if err := warnTemplate(base, o.prompting().Template(), out); err != nil {
 		return err
 	}
 	r, said, err := o.inspect(base)
@@ -141,11 +140,6 @@ func (o *inspectOptions) verdict(r *inspect.Report) error {
 	return fmt.Errorf("train would refuse %s: %d faults, %d records too long", o.Data, len(r.Faults), len(r.Overlong)-len(r.Truncated))
 }
 
-// template is the one that newContract records.
-func (o *inspectOptions) template() chatml.Template {
-	return chatml.Template{Date: o.Date, NoDefaultSystem: o.NoDefaultSystem, BOS: o.BOS}
-}
-
 // inspect reads the examples. It says which schema the answers were held
 // against.
 func (o *inspectOptions) inspect(base string) (r *inspect.Report, said string, err error) {
@@ -170,7 +164,7 @@ func (o *inspectOptions) inspect(base string) (r *inspect.Report, said string, e
 	split.Fraction, split.Seed = o.EvalSplit, o.Train.Seed
 	r, err = inspect.Read(reader.Records(), inspect.Options{
 		Builder: dataset.Builder{
-			Tokenizer: tok, Template: o.template(),
+			Tokenizer: tok, Template: o.prompting().Template(),
 			MaxLength: o.MaxLength, Overlong: overlongPolicies[o.Overlong],
 		},
 		Split: split, Plan: o.planOptions(), Decoder: tok, CheckAnswer: check,

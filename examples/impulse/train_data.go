@@ -79,13 +79,16 @@ func (o *trainOptions) planOptions() dataset.PlanOptions {
 	return opts
 }
 
+// prompting is the part of the contract that flags alone decide.
+func (o *trainOptions) prompting() chatml.Contract {
+	return chatml.Contract{Date: o.Date, DefaultSystem: !o.NoDefaultSystem, BOS: o.BOS}
+}
+
 // newContract records how the examples are prompted; the hash of the base is
 // added where there is need for it.
 func (o *trainOptions) newContract(tok *tokenizer.Tokenizer, records []dataset.Record, out io.Writer) (chatml.Contract, error) {
-	c := chatml.Contract{
-		Date: o.Date, DefaultSystem: !o.NoDefaultSystem, BOS: o.BOS,
-		SystemPrompt: commonSystem(records), Layout: chatml.Layout{Indent: 2}, TokenizerSHA256: tok.Hash(),
-	}
+	c := o.prompting()
+	c.SystemPrompt, c.Layout, c.TokenizerSHA256 = commonSystem(records), chatml.Layout{Indent: 2}, tok.Hash()
 	var answers []string
 	for _, r := range records {
 		if n := len(r.Messages); n > 0 {
