@@ -44,13 +44,20 @@ func DefaultSplitOptions() SplitOptions {
 // examples: records added later move few of the others. It fails with
 // [ErrOption] if an option is out of range.
 func Split(examples []Example, opts SplitOptions) (train, eval []Example, err error) {
-	if !(opts.Fraction >= 0 && opts.Fraction < 1) {
-		return nil, nil, fmt.Errorf("dataset: %w: fraction to evaluate on is %v, want 0 to below 1", ErrOption, opts.Fraction)
-	}
-	groups, err := groupExamples(examples, opts)
+	near, err := NearExamples(examples, opts.Similarity)
 	if err != nil {
 		return nil, nil, err
 	}
+	return SplitKnowing(near, examples, opts)
+}
+
+// SplitKnowing is [Split] for whoever has the near duplicates already, as
+// [NearExamples] returns them; the options' Similarity is of no account.
+func SplitKnowing(near [][]int, examples []Example, opts SplitOptions) (train, eval []Example, err error) {
+	if !(opts.Fraction >= 0 && opts.Fraction < 1) {
+		return nil, nil, fmt.Errorf("dataset: %w: fraction to evaluate on is %v, want 0 to below 1", ErrOption, opts.Fraction)
+	}
+	groups := groupExamples(examples, near, opts.Seed)
 	evaluated := make([]bool, len(examples))
 	for _, g := range chooseGroups(groups, len(examples), opts.Fraction) {
 		for _, i := range g.members {
@@ -76,21 +83,21 @@ type group struct {
 
 // groupExamples joins equal prompts and near duplicates; groups come in the
 // order of their digests.
-func groupExamples(examples []Example, opts SplitOptions) ([]group, error) {
+func groupExamples(examples []Example, near [][]int, seed uint64) []group {
 	digests := make([][sha256.Size]byte, len(examples))
 	joined := newForest(len(examples))
 	first := map[[sha256.Size]byte]int{}
 	for i, e := range examples {
-		digests[i] = promptDigest(e, opts.Seed)
+		digests[i] = promptDigest(e, seed)
 		if at, again := first[digests[i]]; again {
 			joined.join(at, i)
 		} else {
 			first[digests[i]] = i
 		}
 	}
-	if opts.Similarity != 0 {
-		if err := joinNear(joined, examples, opts.Similarity); err != nil {
-			return nil, err
+	for _, g := range near {
+		for _, i := range g {
+			joined.join(g[0], i)
 		}
 	}
 	members := map[int][]int{}
@@ -108,11 +115,15 @@ func groupExamples(examples []Example, opts SplitOptions) ([]group, error) {
 		groups = append(groups, g)
 	}
 	slices.SortFunc(groups, func(a, b group) int { return bytes.Compare(a.digest[:], b.digest[:]) })
-	return groups, nil
+	return groups
 }
 
-// joinNear joins the examples whose questions are near duplicates.
-func joinNear(joined forest, examples []Example, similarity float64) error {
+// NearExamples is [NearGroups] of the examples' questions; without a question an
+// example is in no group. With a similarity of 0 there are none.
+func NearExamples(examples []Example, similarity float64) ([][]int, error) {
+	if similarity == 0 {
+		return nil, nil
+	}
 	var at []int
 	var questions []string
 	for i, e := range examples {
@@ -122,11 +133,11 @@ func joinNear(joined forest, examples []Example, similarity float64) error {
 	}
 	near, err := NearGroups(questions, similarity)
 	for _, g := range near {
-		for _, i := range g {
-			joined.join(at[g[0]], at[i])
+		for k, i := range g {
+			g[k] = at[i]
 		}
 	}
-	return err
+	return near, err
 }
 
 // mainLanguage is that of most members, of equally frequent ones the first in

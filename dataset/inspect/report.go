@@ -113,8 +113,10 @@ func Read(records iter.Seq2[dataset.Record, error], opts Options) (*Report, erro
 		}
 	}
 	r.measure()
-	err := errors.Join(r.repetitions(), r.plan())
-	return &r.Report, err
+	if err := r.repetitions(); err != nil {
+		return &r.Report, err
+	}
+	return &r.Report, r.plan()
 }
 
 // reading is a report that is being made.
@@ -124,6 +126,7 @@ type reading struct {
 	ids       map[string]int
 	languages map[string]string // by id
 	answers   []string          // of the examples
+	near      [][]int           // near duplicates, as places of the examples
 }
 
 // add encodes a record by itself: one that cannot be used must not take others
@@ -207,15 +210,12 @@ func (r *reading) measure() {
 
 // repetitions groups examples by their questions.
 func (r *reading) repetitions() error {
-	var at []int
-	var questions []string
 	equal := map[string][]int{}
 	for i, e := range r.Examples {
 		if e.Question == "" {
 			r.NoQuestion++
 			continue
 		}
-		at, questions = append(at, i), append(questions, e.Question)
 		equal[e.Question] = append(equal[e.Question], i)
 	}
 	for _, members := range slices.SortedFunc(maps.Values(equal), func(a, b []int) int { return a[0] - b[0] }) {
@@ -223,15 +223,9 @@ func (r *reading) repetitions() error {
 			r.Equal = append(r.Equal, r.group(members))
 		}
 	}
-	if r.opts.Split.Similarity == 0 {
-		return nil
-	}
-	groups, err := dataset.NearGroups(questions, r.opts.Split.Similarity)
-	for _, g := range groups {
-		members := make([]int, len(g))
-		for k, i := range g {
-			members[k] = at[i]
-		}
+	var err error
+	r.near, err = dataset.NearExamples(r.Examples, r.opts.Split.Similarity)
+	for _, members := range r.near {
 		if len(members) > len(equal[r.Examples[members[0]].Question]) {
 			r.Near = append(r.Near, r.group(members))
 		}
@@ -255,7 +249,7 @@ func (r *reading) plan() error {
 	if len(r.Examples) == 0 {
 		return nil
 	}
-	trained, held, err := dataset.Split(r.Examples, r.opts.Split)
+	trained, held, err := dataset.SplitKnowing(r.near, r.Examples, r.opts.Split)
 	if err != nil {
 		return err
 	}
