@@ -1,6 +1,7 @@
 package lora
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -24,9 +25,8 @@ import (
 //
 // All are defined on updates, never on A or B by themselves, so that an adapter
 // means the same whatever factors it is stored as. An adapter without a module
-// for a weight adds nothing to it. The order of the adapters does not matter
-// but for rounding. One adapter of weight 1 at density 1 and full rank gives
-// its own update.
+// for a weight adds nothing to it. The order of the adapters does not matter.
+// One adapter of weight 1 at density 1 and full rank gives its own update.
 //
 // PEFT's methods of these names work on A and B, and elect the signs of ties
 // before weighting; here a weight counts in the election, so that an adapter
@@ -105,7 +105,18 @@ func collect(adapters []weightedAdapter) map[string][]part {
 			parts[name] = append(parts[name], part{m, a.Config.ScaleOf(m.Name), a.Weight})
 		}
 	}
+	for _, p := range parts {
+		arrange(p)
+	}
 	return parts
+}
+
+// arrange sorts parts by what they hold, so that sums are rounded alike in
+// whatever order the adapters came.
+func arrange(parts []part) {
+	slices.SortFunc(parts, func(a, b part) int {
+		return cmp.Or(cmp.Compare(a.weight, b.weight), cmp.Compare(a.scale, b.scale), slices.Compare(a.A, b.A), slices.Compare(a.B, b.B))
+	})
 }
 
 // isZero tells whether the part leaves its weight as it is.
