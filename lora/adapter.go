@@ -377,11 +377,7 @@ func (a *Adapter) writeWeights(path string) error {
 	}
 	defer w.Abort()
 	for _, info := range infos {
-		data := make([]byte, info.NumBytes())
-		if err := safetensors.EncodeFloat32(data, values[info.Name], info.Dtype); err != nil {
-			return err
-		}
-		if err := w.Write(info.Name, data); err != nil {
+		if err := w.WriteFloats(info.Name, values[info.Name]); err != nil {
 			return err
 		}
 	}

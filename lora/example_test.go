@@ -60,11 +60,7 @@ func writeBase(dir string) error {
 		return err
 	}
 	defer w.Abort()
-	data := make([]byte, info.NumBytes())
-	if err := safetensors.EncodeFloat32(data, []float32{1, 0, 0, 1}, info.Dtype); err != nil {
-		return err
-	}
-	if err := w.Write(info.Name, data); err != nil {
+	if err := w.WriteFloats(info.Name, []float32{1, 0, 0, 1}); err != nil {
 		return err
 	}
 	return w.Commit()

@@ -279,11 +279,7 @@ func writeMoments(path string, moments ...*tensors.Tensor) error {
 		if err != nil {
 			return err
 		}
-		data := make([]byte, info.NumBytes())
-		if err := safetensors.EncodeFloat32(data, values, safetensors.F32); err != nil {
-			return err
-		}
-		if err := w.Write(info.Name, data); err != nil {
+		if err := w.WriteFloats(info.Name, values); err != nil {
 			return err
 		}
 	}

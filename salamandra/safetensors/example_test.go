@@ -52,11 +52,7 @@ func write(path string, values []float32) error {
 		return err
 	}
 	defer w.Abort()
-	data := make([]byte, info.NumBytes())
-	if err := safetensors.EncodeFloat32(data, values, info.Dtype); err != nil {
-		return err
-	}
-	if err := w.Write(info.Name, data); err != nil {
+	if err := w.WriteFloats(info.Name, values); err != nil {
 		return err
 	}
 	return w.Commit()

@@ -131,6 +131,20 @@ func (w *Writer) Write(name string, data []byte) error {
 	return w.WriteChunk(name, data)
 }
 
+// WriteFloats is Write of values in the tensor's dtype, rounded as
+// [EncodeFloat32] does.
+func (w *Writer) WriteFloats(name string, values []float32) error {
+	want, ok := w.expected()
+	if !ok || want.Name != name {
+		return w.WriteChunk(name, nil) // which says what is wrong
+	}
+	data := make([]byte, want.NumBytes())
+	if err := EncodeFloat32(data, values, want.Dtype); err != nil {
+		return w.fail(name, err)
+	}
+	return w.WriteChunk(name, data)
+}
+
 // WriteChunk stores the next bytes of the tensor called name, which must be the
 // one in progress or, when that is complete, the next (ErrOrder). A chunk must
 // not reach beyond its tensor (ErrSize).

@@ -134,6 +134,26 @@ func TestWriteMisuse(t *testing.T) {
 	require.NoError(t, openOnly(path), "the new file has replaced the old one")
 }
 
+func TestWriteFloats(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	w, err := Create(path, []Info{{Name: "a", Dtype: BF16, Shape: []int{2}}, {Name: "b", Dtype: U8, Shape: []int{1}}}, nil)
+	require.NoError(t, err)
+	defer w.Abort()
+	require.ErrorIs(t, w.WriteFloats("b", []float32{1}), ErrOrder)
+	require.ErrorIs(t, w.WriteFloats("a", []float32{1}), ErrSize)
+	require.NoError(t, w.WriteFloats("a", []float32{1.001, -2}))
+	require.ErrorIs(t, w.WriteFloats("b", []float32{1}), ErrDtype)
+	require.NoError(t, w.Write("b", []byte{1}))
+	require.ErrorIs(t, w.WriteFloats("c", nil), ErrOrder)
+	require.NoError(t, w.Commit())
+	f, err := Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	data, err := f.Bytes("a")
+	require.NoError(t, err)
+	require.Equal(t, []byte{0x80, 0x3f, 0x00, 0xc0}, data, "1 and -2, rounded")
+}
+
 // openOnly opens and closes the file at path.
 func openOnly(path string) error {
 	f, err := Open(path)

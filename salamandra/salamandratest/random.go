@@ -64,11 +64,7 @@ func writeRandom(path string, tensors []salamandra.TensorShape) error {
 				values[i] = float32(draw.NormFloat64() * 0.02)
 			}
 		}
-		data := make([]byte, info.NumBytes())
-		if err := safetensors.EncodeFloat32(data, values, safetensors.F32); err != nil {
-			return err
-		}
-		if err := w.Write(info.Name, data); err != nil {
+		if err := w.WriteFloats(info.Name, values); err != nil {
 			return err
 		}
 	}
