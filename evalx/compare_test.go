@@ -279,7 +279,7 @@ func TestFoldIsStable(t *testing.T) {
 
 // A normal form is its own normal form, and has no capitals or line breaks.
 func FuzzFold(f *testing.F) {
-	for _, seed := range []string{"Energia  SOLAR", "ΣΑΣ", "İIıi", "ǅ", "\u0345α", "각", "e\u0301\u0323", "\xff"} {
+	for _, seed := range []string{"Energia  SOLAR", "ΣΑΣ", "İIıi", "ǅ", "\u0345α", "각", "e\u0301\u0323", "\xff", "\xf0ȫ"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

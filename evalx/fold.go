@@ -23,6 +23,7 @@ func Fold(s string) string {
 // FoldAccents is [Fold] without accents and other marks on letters: "ç" and "c"
 // are one, "ñ" and "n" too. Letters of their own such as "ø" and "ł" remain.
 func FoldAccents(s string) string {
+	s = string([]rune(s)) // norm leaves letters after a broken one as they are
 	bare := strings.Map(func(r rune) rune {
 		if unicode.Is(unicode.Mn, r) {
 			return -1
