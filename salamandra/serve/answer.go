@@ -51,6 +51,20 @@ func (s *Server) admit() (leave func(), err error) {
 	return func() { s.inFlight.Add(-1) }, nil
 }
 
+// enter admits a request and gives it the model of this name, until it leaves.
+func (s *Server) enter(name string, e *entry) (model *served, leave func(), err error) {
+	out, err := s.admit()
+	if err != nil {
+		return nil, nil, err
+	}
+	if model, err = s.models.use(name); err != nil {
+		out()
+		return nil, nil, err
+	}
+	e.model = model.Name
+	return model, func() { model.release(); out() }, nil
+}
+
 // check refuses a prompt that leaves too little room for the answer.
 func (s *Server) check(q question) error {
 	if room := s.opts.Context - q.most; len(q.prompt) > room {

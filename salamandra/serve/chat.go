@@ -71,17 +71,11 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, e *entry) error {
 	if err != nil {
 		return err
 	}
-	leave, err := s.admit()
+	model, leave, err := s.enter(ask.Model, e)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	model, err := s.models.use(ask.Model)
-	if err != nil {
-		return err
-	}
-	defer model.release()
-	e.model = model.Name
 	q, err := s.chatQuestion(model, ask)
 	if err != nil {
 		return err

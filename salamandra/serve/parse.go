@@ -54,17 +54,11 @@ func (s *Server) parse(w http.ResponseWriter, r *http.Request, e *entry) error {
 	if strings.TrimSpace(ask.Query) == "" {
 		return fail(http.StatusUnprocessableEntity, "empty_query", "query", "query is missing or blank")
 	}
-	leave, err := s.admit()
+	model, leave, err := s.enter(ask.Model, e)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	model, err := s.models.use(ask.Model)
-	if err != nil {
-		return err
-	}
-	defer model.release()
-	e.model = model.Name
 	q, err := s.parseQuestion(model, ask)
 	if err != nil {
 		return err
