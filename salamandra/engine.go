@@ -182,14 +182,26 @@ func (e *engine) lane() (rows []*row, p *prefix) {
 	return slices.DeleteFunc(rows, func(r *row) bool { return r.prefix != nil && r.prefix != p }), p
 }
 
+// rowError is an error of one request.
+type rowError struct {
+	row *row
+	err error
+}
+
+func (e *rowError) Error() string { return e.err.Error() }
+
 // step makes one pass through the model. An error ends all requests it was
-// made for.
+// made for, unless it is that of one.
 func (g *Generator) step() {
 	rows, p := g.engine.lane()
 	if len(rows) == 0 {
 		return
 	}
 	if err := g.compute(rows, p); err != nil {
+		if of := (*rowError)(nil); errors.As(err, &of) {
+			g.engine.remove(of.row, of.err)
+			return
+		}
 		for _, r := range rows {
 			if g.engine.rows[r.at] == r {
 				g.engine.remove(r, err)
@@ -309,7 +321,7 @@ func (g *Generator) plan(rows []*row, p *prefix) (*batch, error) {
 			return fill(b.masks[(last-1)*words : last*words])
 		})
 		if err != nil {
-			return nil, err
+			return nil, &rowError{r, err}
 		}
 	}
 	return b, nil

@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/impulse-salamandra/finetune/evalx"
@@ -235,6 +237,37 @@ func TestGenerateConstrained(t *testing.T) {
 			require.ErrorContains(t, err, "its shortest answer")
 		}
 	})
+}
+
+// TestConstraintGivenUp: a request whose masks take too much work ends alone.
+func TestConstraintGivenUp(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-gqa")
+	tok, err := tokenizer.Load(dir)
+	require.NoError(t, err)
+	opts := constrain.DefaultOptions()
+	opts.MaxWork = 5_000
+	grammar, err := constrain.Compile([]byte(`{"type": "string", "pattern": "^[^x]{60,90}y$"}`), opts)
+	require.NoError(t, err)
+	g := salamandra.NewGenerator(salamandratest.Load(t, salamandratest.Go(t), dir), nil)
+	defer g.Close()
+	var group sync.WaitGroup
+	for i := range 4 {
+		group.Go(func() {
+			r := request([]int32{10, int32(i)}, 100)
+			if i%2 == 0 {
+				got, err := g.Do(t.Context(), r)
+				assert.NoError(t, err)
+				assert.Len(t, got.IDs, 100)
+				return
+			}
+			m, err := grammar.Matcher(constrain.TokenizerVocabulary(tok, []int32{5}))
+			assert.NoError(t, err)
+			r.Constraint = m
+			_, err = g.Do(t.Context(), r)
+			assert.ErrorIs(t, err, constrain.ErrTooLarge)
+		})
+	}
+	group.Wait()
 }
 
 func TestGenerateErrors(t *testing.T) {

@@ -139,7 +139,7 @@ func (r *row) guess(places, runs int) (n int) {
 				}
 				d = append(d, id)
 			}
-			if m.Done() || m.Shortest() > left-len(d) {
+			if m.Done() || !m.Fits(left-len(d)) {
 				return n
 			}
 		}

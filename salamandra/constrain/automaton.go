@@ -81,6 +81,9 @@ type key struct {
 type builder struct {
 	mu          sync.Mutex // of everything reached from here, while answers are decoded
 	limit       int
+	held        int       // nodes kept, large ones counted several times
+	work        int       // steps done so far
+	most        int       // steps after which what is begun is given up; 0 for no limit
 	deadline    time.Time // of compiling; zero for none
 	known       map[key]*node
 	lastID      int64
@@ -88,6 +91,7 @@ type builder struct {
 	strings     map[stringKey]*stringRule
 	anyChar     *node // every character of a JSON string in canonical form
 	caches      map[*Vocabulary]*cache
+	stepped     []*node // with transitions or a body
 }
 
 func newBuilder(limit int) *builder {
@@ -108,21 +112,41 @@ func newBuilder(limit int) *builder {
 // used.
 func (b *builder) late() bool { return !b.deadline.IsZero() && time.Now().After(b.deadline) }
 
+// spent tells whether an answer has taken too much work. What is found then is
+// incomplete and not kept.
+func (b *builder) spent() bool { return b.most > 0 && b.work > b.most }
+
+// nodeWork is what making a node costs beside a step of [cache.walk].
+const nodeWork = 16
+
 // node returns the node of k, and makes it from n if it is new.
 func (b *builder) node(k key, n node) *node {
 	if old, ok := b.known[k]; ok {
 		return old
 	}
-	if len(b.known) >= b.limit {
-		clear(b.known)
-		for _, c := range b.caches {
-			c.forget()
-		}
+	if b.held >= b.limit {
+		b.forget()
 	}
+	b.held += 1 + (len(k.text)+len(n.text))/64
+	b.work += nodeWork
 	b.lastID++
 	n.op, n.id = k.op, b.lastID
 	b.known[k] = &n
 	return &n
+}
+
+// forget drops all that is kept to be found again. Nodes in use lose what they
+// lead to, or everything ever made would hang on the first.
+func (b *builder) forget() {
+	clear(b.known)
+	b.held = 0
+	for _, n := range b.stepped {
+		n.body, n.next = nil, nil
+	}
+	b.stepped = b.stepped[:0]
+	for _, c := range b.caches {
+		c.forget()
+	}
 }
 
 func (b *builder) literal(text string) *node {
@@ -167,6 +191,7 @@ func (b *builder) pair(x, y *node) *node {
 }
 
 func (b *builder) alt(list ...*node) *node {
+	b.work += len(list)
 	var alts []*node
 	for _, n := range list {
 		switch n.op {
@@ -196,10 +221,13 @@ func (b *builder) alt(list ...*node) *node {
 
 // bodyOf expands the rule of n.
 func (b *builder) bodyOf(n *node) *node {
-	if n.body == nil {
-		n.body = n.rule.expand(b)
+	body := n.body
+	if body == nil {
+		body = n.rule.expand(b)
+		n.body = body
+		b.stepped = append(b.stepped, n)
 	}
-	return n.body
+	return body
 }
 
 // derive returns what may follow the byte c in the strings of n.
@@ -258,6 +286,71 @@ func (b *builder) stepsOf(n *node) *steps {
 	if n.next != nil {
 		return n.next
 	}
+	var s *steps
+	switch {
+	case n.op == opRule:
+		s = b.stepsOf(b.bodyOf(n))
+	case n.op == opSeq && n.a.min > 0:
+		// Those of a, which many states have in common, such as any character.
+		of := b.stepsOf(n.a)
+		s = &steps{index: of.index, next: make([]*node, len(of.next))}
+		for i, d := range of.next[1:] {
+			s.next[i+1] = b.pair(d, n.b)
+		}
+	case n.op == opAlt && len(n.alts) <= fewAlts:
+		s = b.stepsOfAny(n.alts)
+	default:
+		s = b.derivatives(n)
+	}
+	n.next = s
+	b.stepped = append(b.stepped, n)
+	return s
+}
+
+// fewAlts is up to how many alternatives are cheaper looked at one by one than
+// derived together, byte by byte.
+const fewAlts = 8
+
+// stepsOfAny joins the transitions of a few nodes.
+func (b *builder) stepsOfAny(alts []*node) *steps {
+	var of [fewAlts]*steps
+	for i, x := range alts {
+		of[i] = b.stepsOf(x)
+	}
+	s := &steps{next: []*node{nil}}
+	var places [256][fewAlts]uint8 // in each of, by place in s
+	list := make([]*node, 0, fewAlts)
+	for c := range 256 {
+		var at [fewAlts]uint8
+		for i := range alts {
+			at[i] = of[i].index[c]
+		}
+		if c > 0 && at == places[s.index[c-1]] {
+			s.index[c] = s.index[c-1]
+			continue
+		}
+		list = list[:0]
+		for i := range alts {
+			if d := of[i].next[at[i]]; d != nil {
+				list = append(list, d)
+			}
+		}
+		d := b.alt(list...)
+		if d.op == opFail {
+			continue
+		}
+		i := slices.Index(s.next, d)
+		if i < 0 {
+			i = len(s.next)
+			s.next = append(s.next, d)
+		}
+		s.index[c], places[i] = uint8(i), at
+	}
+	return s
+}
+
+// derivatives finds the transitions of n byte by byte.
+func (b *builder) derivatives(n *node) *steps {
 	var at [257]bool
 	b.cut(n, &at)
 	s := &steps{next: []*node{nil}}
@@ -276,7 +369,6 @@ func (b *builder) stepsOf(n *node) *steps {
 		}
 		s.index[c] = place
 	}
-	n.next = s
 	return s
 }
 
@@ -313,13 +405,34 @@ func (b *builder) only(n *node) (byte, *node, bool) {
 // ones the one first in the order of bytes, and the state after it. Then the
 // completion chosen there is the rest of the one chosen here.
 func (b *builder) shortestStep(n *node) (letter byte, next *node) {
-	s := b.stepsOf(n)
-	for c, place := range s.index {
-		if d := s.next[place]; d != nil && (next == nil || d.min < next.min) {
-			letter, next = byte(c), d
+	letter = b.shortestLetter(n)
+	if n.next != nil {
+		return letter, n.next.after(letter)
+	}
+	return letter, b.derive(n, letter) // of many states, not all that follow is needed
+}
+
+func (b *builder) shortestLetter(n *node) byte {
+	switch n.op {
+	case opText:
+		return n.text[0]
+	case opByte:
+		return n.lo
+	case opSeq:
+		if n.a.min == 0 {
+			return b.shortestLetter(n.b)
+		}
+		return b.shortestLetter(n.a)
+	case opRule:
+		return b.shortestLetter(b.bodyOf(n))
+	}
+	least := byte(255)
+	for _, x := range n.alts {
+		if x.min == n.min {
+			least = min(least, b.shortestLetter(x))
 		}
 	}
-	return letter, next
+	return least
 }
 
 // needs marks the bytes that the shortest completions are spelt with, from n on,

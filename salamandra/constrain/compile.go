@@ -32,17 +32,22 @@ type Options struct {
 	MaxCount int
 	// Timeout bounds the time of Compile; 0 for no limit.
 	Timeout time.Duration
+	// MaxWork bounds what the masks of one answer cost, in places of the
+	// vocabulary's trie that are looked at, a state that is made counting as 16;
+	// 0 for no limit. See [Matcher.Allowed].
+	MaxWork int
 }
 
 // DefaultOptions returns an indent of 2, no constants, and 50,000 states.
 func DefaultOptions() Options { return Options{Indent: 2, MaxStates: 50_000} }
 
 // UntrustedOptions returns DefaultOptions with limits for the schema of a
-// stranger: 64 KiB, counts of 10,000, and 100 ms. There is nothing to limit
+// stranger: 64 KiB, counts of 10,000, 100 ms, and work of 200 million steps, a
+// few seconds, for an answer. There is nothing to limit
 // about $ref: no schema is ever fetched or read from a file.
 func UntrustedOptions() Options {
 	o := DefaultOptions()
-	o.MaxBytes, o.MaxCount, o.Timeout = 64<<10, 10_000, 100*time.Millisecond
+	o.MaxBytes, o.MaxCount, o.Timeout, o.MaxWork = 64<<10, 10_000, 100*time.Millisecond, 200_000_000
 	return o
 }
 

@@ -56,7 +56,7 @@
 // states see few tokens.
 //
 // Schemas of strangers are compiled with [UntrustedOptions], which bound size,
-// counts, states and time. No reference leads out of the schema, so that nothing
+// counts, states, time, and the work for one answer. No reference leads out of the schema, so that nothing
 // is read or fetched.
 //
 // The package chooses no tokens and knows no model. It is not for schemas of

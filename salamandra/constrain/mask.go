@@ -43,6 +43,8 @@ type tokenSet struct {
 	mask Mask
 }
 
+func (s tokenSet) bytes() int { return 4*len(s.ids) + 8*len(s.mask) }
+
 func newTokenSet(ids []int32, words int) tokenSet {
 	if len(ids) < 2*words {
 		return tokenSet{ids: ids}
@@ -108,6 +110,7 @@ type cache struct {
 	classes map[*node]*class
 	tables  map[*node]*table
 	costs   map[*node]int
+	bytes   int     // of classes and tables, about
 	path    []byte  // of walk
 	stack   []*node // of walk
 }
@@ -118,8 +121,21 @@ func newCache(b *builder, v *Vocabulary) *cache {
 	return c
 }
 
+// maxCacheBytes is the most memory of the masks kept for a grammar. Those of
+// IMPULSE's schema take a third of it with 256,000 tokens.
+const maxCacheBytes = 64 << 20
+
+// hold counts what is kept, and drops all that was kept before if it is too much.
+func (c *cache) hold(bytes int) {
+	if c.bytes+bytes > maxCacheBytes {
+		c.classes, c.tables, c.bytes = map[*node]*class{}, map[*node]*table{}, 0
+	}
+	c.bytes += bytes
+}
+
 // forget drops what is known, as the builder forgets its nodes.
 func (c *cache) forget() {
+	c.bytes = 0
 	c.classes, c.tables, c.costs = map[*node]*class{}, map[*node]*table{}, map[*node]int{}
 }
 
@@ -133,7 +149,8 @@ func (c *cache) walk(n *node, i, end int32, visit func(i int32, before, after *n
 		return
 	}
 	c.stack[v.depth[i]-1] = n
-	for i < end {
+	for i < end && !c.b.spent() {
+		c.b.work++
 		d := v.depth[i]
 		before := c.stack[d-1]
 		after := c.b.stepsOf(before).after(v.letter[i])
@@ -219,7 +236,17 @@ func (c *cache) classOf(inside *node) *class {
 	for _, n := range exitOrder {
 		k.exits = append(k.exits, exit{exits[n].ids, exits[n].example})
 	}
-	c.classes[inside] = k
+	if !c.b.spent() {
+		size := 8 * len(k.all)
+		for _, g := range k.groups {
+			size += g.tokens.bytes() + len(g.example)
+		}
+		for _, x := range k.exits {
+			size += 4*len(x.nodes) + len(x.example)
+		}
+		c.hold(size + 64*(len(k.groups)+len(k.exits)))
+		c.classes[inside] = k
+	}
 	return k
 }
 
@@ -267,13 +294,18 @@ func (c *cache) tableOf(n *node) *table {
 	} else {
 		c.walk(n, 0, int32(len(c.v.letter)), below)
 	}
+	size := 64 * (len(t.groups) + len(order)) // the sets of these are the class's
 	for _, end := range order {
-		t.groups = append(t.groups, group{newTokenSet(ids[end], c.v.words()), end})
+		g := group{newTokenSet(ids[end], c.v.words()), end}
+		t.groups, size = append(t.groups, g), size+g.tokens.bytes()
 	}
 	for _, g := range t.groups {
 		t.longest = max(t.longest, g.end.min)
 	}
-	c.tables[n] = t
+	if !c.b.spent() {
+		c.hold(size)
+		c.tables[n] = t
+	}
 	return t
 }
 
@@ -289,7 +321,7 @@ func (c *cache) fill(m Mask, n *node, budget int) {
 		clear(m)
 	}
 	for _, g := range groups {
-		if all || g.end.min < budget || c.cost(g.end) < budget {
+		if all || c.fits(g.end, budget-1) {
 			g.tokens.addTo(m)
 		}
 	}
@@ -298,6 +330,11 @@ func (c *cache) fill(m Mask, n *node, budget int) {
 			m.add(id)
 		}
 	}
+}
+
+// fits tells whether the cost of n is at most budget.
+func (c *cache) fits(n *node, budget int) bool {
+	return n.min <= budget || n.min <= budget*c.v.longest && c.cost(n) <= budget
 }
 
 // cost returns the least number of tokens that spell the shortest completion of
@@ -322,11 +359,15 @@ func (c *cache) cost(n *node) int {
 		if at.min == 0 || len(states) > unknown+c.v.longest {
 			break
 		}
+		if c.b.spent() {
+			return n.min
+		}
 		letter, next := c.b.shortestStep(at)
 		text, at = append(text, letter), next
 	}
 	for i := unknown - 1; i >= 0; i-- {
 		for place, k := int32(-1), i; k < len(text); k++ {
+			c.b.work++
 			if place = c.v.child(place, text[k]); place < 0 {
 				break
 			}

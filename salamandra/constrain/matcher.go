@@ -17,6 +17,8 @@ type Matcher struct {
 	at    *node
 	ended bool
 	mask  Mask
+	most  int  // steps of work, 0 for no limit
+	spent *int // of these, by all matchers of the answer
 }
 
 // Matcher returns a matcher at the beginning of an answer. It fails with
@@ -33,7 +35,7 @@ func (g *Grammar) Matcher(v *Vocabulary) (*Matcher, error) {
 	if g.b.caches[v] == nil {
 		g.b.caches[v] = newCache(g.b, v)
 	}
-	return &Matcher{c: g.b.caches[v], at: g.start, mask: make(Mask, v.words())}, nil
+	return &Matcher{c: g.b.caches[v], at: g.start, mask: make(Mask, v.words()), most: g.opts.MaxWork, spent: new(int)}, nil
 }
 
 // Match reports whether text is an answer of the grammar.
@@ -44,22 +46,58 @@ func (g *Grammar) Match(text []byte) bool {
 	return end != nil && end.min == 0
 }
 
-func (m *Matcher) lock() func() {
-	m.c.b.mu.Lock()
-	return m.c.b.mu.Unlock
+// Size returns about how much memory is kept for the grammar: its states and the
+// masks of all vocabularies. It grows up to a bound as answers are written.
+func (g *Grammar) Size() int64 {
+	g.b.mu.Lock()
+	defer g.b.mu.Unlock()
+	n := stateBytes * (len(g.b.known) + len(g.b.stepped))
+	for _, c := range g.b.caches {
+		n += c.bytes
+	}
+	return int64(n)
 }
 
-// Clone returns a matcher at the same place, which goes on by itself.
+// stateBytes is about the memory of a state, half of it that of its transitions.
+const stateBytes = 400
+
+// lock begins work for the answer, which the function returned ends.
+func (m *Matcher) lock() func() {
+	b := m.c.b
+	b.mu.Lock()
+	begin := b.work
+	if b.most = 0; m.most > 0 {
+		b.most = begin + max(m.most-*m.spent, 1)
+	}
+	return func() {
+		*m.spent += b.work - begin
+		b.most = 0
+		b.mu.Unlock()
+	}
+}
+
+// Clone returns a matcher at the same place, which goes on by itself. What it
+// does counts as work for the same answer.
 func (m *Matcher) Clone() *Matcher {
-	return &Matcher{c: m.c, at: m.at, ended: m.ended, mask: make(Mask, len(m.mask))}
+	c := *m
+	c.mask = make(Mask, len(m.mask))
+	return &c
 }
 
 // Shortest returns a number of tokens that suffices to complete the answer, the
 // end token not counted: as many as spell the shortest text that completes it.
-// There may be a longer text of fewer tokens.
+// There may be a longer text of fewer tokens. Where that takes more work than is
+// allowed, it is the number of bytes.
 func (m *Matcher) Shortest() int {
 	defer m.lock()()
 	return m.c.cost(m.at)
+}
+
+// Fits tells whether the answer can be completed with at most budget tokens, by
+// the measure of [Matcher.Shortest].
+func (m *Matcher) Fits(budget int) bool {
+	defer m.lock()()
+	return m.c.fits(m.at, budget)
 }
 
 // Allowed returns the tokens that may come next so that the answer can still be
@@ -67,19 +105,24 @@ func (m *Matcher) Shortest() int {
 // It is never empty before the answer has ended. It is valid until the next
 // call. It fails with ErrBudget if budget is below [Matcher.Shortest], which
 // cannot happen where every token was allowed by the call before with a budget
-// that was greater by one.
+// that was greater by one. It fails with ErrTooLarge where the answer takes more
+// work than MaxWork of [Options].
 func (m *Matcher) Allowed(budget int) (Mask, error) {
 	defer m.lock()()
 	if m.ended {
 		clear(m.mask)
 		return m.mask, nil
 	}
-	if m.at.min > budget {
-		if n := m.c.cost(m.at); n > budget {
-			return nil, fmt.Errorf("constrain: %w: %d tokens, the shortest completion has %d", ErrBudget, budget, n)
-		}
+	fits := m.c.fits(m.at, budget)
+	if fits {
+		m.c.fill(m.mask, m.at, budget)
 	}
-	m.c.fill(m.mask, m.at, budget)
+	if m.c.b.spent() {
+		return nil, fmt.Errorf("constrain: %w: an answer by this schema takes more than %d steps of work; counted repetitions in a pattern are what takes most", ErrTooLarge, m.most)
+	}
+	if !fits {
+		return nil, fmt.Errorf("constrain: %w: %d tokens, the shortest completion has more", ErrBudget, budget)
+	}
 	return m.mask, nil
 }
 
@@ -122,18 +165,21 @@ func (m *Matcher) Complete() bool { return m.at.min == 0 }
 func (m *Matcher) Done() bool { return m.ended || m.at.op == opEmpty }
 
 // Forced returns the bytes that every completion of the answer begins with: the
-// rest of a key, of punctuation, of a constant. It is empty where the next
-// byte is free.
+// rest of a key, of punctuation, of a constant, up to 4,096 of them. It is empty
+// where the next byte is free.
 func (m *Matcher) Forced() []byte {
 	defer m.lock()()
 	text, _ := m.forced()
 	return text
 }
 
+// maxForced is about how many bytes are forced at once; the others follow.
+const maxForced = 4096
+
 func (m *Matcher) forced() ([]byte, *node) {
 	var text []byte
 	n := m.at
-	for !m.ended {
+	for !m.ended && len(text) < maxForced {
 		c, next, ok := m.c.b.only(n)
 		if !ok {
 			break
@@ -187,7 +233,7 @@ func (m *Matcher) ForcedTokens(budget int) []int32 {
 		if n = m.after(n, id); n == nil {
 			return nil // not the tokens of this text
 		}
-		if n.min > budget-i-1 && m.c.cost(n) > budget-i-1 {
+		if !m.c.fits(n, budget-i-1) {
 			return tokens[:i]
 		}
 	}

@@ -132,6 +132,9 @@ func (b *builder) stringRuleOf(k stringKey) (*stringRule, error) {
 		s.dfa = d
 		s.link(b)
 		s.measure(rows, b.late)
+		if b.late() {
+			return nil, fmt.Errorf("%w: no time is left", ErrTooLarge)
+		}
 	}
 	b.strings[k] = s
 	return s, nil

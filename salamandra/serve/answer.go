@@ -137,6 +137,9 @@ func (s *Server) ask(ctx context.Context, q question, emit func(piece string) er
 		if errors.Is(failed, context.DeadlineExceeded) || errors.Is(failed, context.Canceled) {
 			failed = context.Cause(ctx)
 		}
+		if errors.Is(failed, constrain.ErrTooLarge) {
+			failed = fail(http.StatusUnprocessableEntity, "schema_too_large", "response_format", "%v", failed)
+		}
 		return a, failed
 	}
 	s.metrics.answered(a)

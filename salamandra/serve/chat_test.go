@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -111,11 +112,11 @@ func TestChatRefusals(t *testing.T) {
 		{name: "type of a field", body: a + `"response_format": "json"}`, status: 400, code: "invalid_type", param: "response_format", says: "want an object, got string"},
 		{name: "half a token", body: a + `"max_tokens": 1.5}`, status: 400, code: "invalid_type", param: "max_tokens", says: "want an integer of 64 bits, got number 1.5"},
 		{name: "cold", body: a + `"temperature": 1e-300}`, status: 400, code: "invalid_value", param: "temperature"},
-		{name: "schema of 64 KiB", body: a + schemaFormat(`{"const": "`+strings.Repeat("a", 64<<10)+`"}`), status: 400, code: "invalid_schema", param: "response_format", says: "65536"},
-		{name: "schema of long texts", body: a + schemaFormat(`{"type": "string", "maxLength": 10001}`), status: 400, code: "invalid_schema", says: "10000"},
-		{name: "schema of long lists", body: a + schemaFormat(`{"type": "array", "items": {"type": "null"}, "maxItems": 10001}`), status: 400, code: "invalid_schema", says: "10000"},
-		{name: "schema of many states", body: a + schemaFormat(`{"type": "string", "pattern": "^(a|b)*a(a|b){20}$"}`), status: 400, code: "invalid_schema"},
-		{name: "schema that branches", body: a + schemaFormat(branching(28)), status: 400, code: "invalid_schema"},
+		{name: "schema of 64 KiB", body: a + schemaFormat(`{"const": "`+strings.Repeat("a", 64<<10)+`"}`), status: 422, code: "schema_too_large", param: "response_format", says: "65536"},
+		{name: "schema of long texts", body: a + schemaFormat(`{"type": "string", "maxLength": 10001}`), status: 422, code: "schema_too_large", says: "10000"},
+		{name: "schema of long lists", body: a + schemaFormat(`{"type": "array", "items": {"type": "null"}, "maxItems": 10001}`), status: 422, code: "schema_too_large", says: "10000"},
+		{name: "schema of many states", body: a + schemaFormat(`{"type": "string", "pattern": "^(a|b)*a(a|b){20}$"}`), status: 422, code: "schema_too_large"},
+		{name: "schema that branches", body: a + schemaFormat(branching(28)), status: 422, code: "schema_too_large"},
 		{name: "schema that nests", body: a + schemaFormat(strings.Repeat(`{"type": "array", "items": `, 300)+`{}`+strings.Repeat(`}`, 300)), status: 400, code: "invalid_schema"},
 		{name: "short budget", body: a + `"max_tokens": 3, "response_format": {"type": "json_object"}}`, status: 422, code: "answer_too_long", param: "max_tokens"},
 	} {
@@ -168,6 +169,23 @@ func TestChatSchemas(t *testing.T) {
 		ask(`{"type": "json_schema", "json_schema": {"schema": {"enum": [` + strings.Repeat("1", i+1) + `]}}}`)
 	}
 	require.Len(t, s.schemas.kept, maxSchemas, "the cache is bounded")
+}
+
+// TestChatSchemaTooCostly: an answer whose masks take too much is given up, and
+// the next one is not.
+func TestChatSchemaTooCostly(t *testing.T) {
+	r := newRealServer(t, 0)
+	r.schemas.limits.MaxWork = 5_000
+	ask := func(pattern string) *httptest.ResponseRecorder {
+		return do(r, "POST", "/v1/chat/completions", `{"messages": [{"role": "user", "content": "a"}], `+schemaFormat(`{"type": "string", "pattern": "`+pattern+`"}`),
+			"Authorization", "Bearer "+adminKey)
+	}
+	w := ask("^[^x]{60,90}y$")
+	require.Equal(t, http.StatusUnprocessableEntity, w.Code, w.Body.String())
+	require.Equal(t, "schema_too_large", problem(t, w).Code)
+	require.Contains(t, problem(t, w).Message, "more than 5000 steps")
+	w = ask("^[xy]z$")
+	require.Equal(t, http.StatusOK, w.Code, w.Body.String())
 }
 
 // events reads server-sent events and checks that each is whole.

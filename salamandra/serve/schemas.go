@@ -11,14 +11,19 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra/constrain"
 )
 
-// maxSchemas is how many compiled schemas of clients are kept.
-const maxSchemas = 16
+// maxSchemas is how many compiled schemas of clients are kept, and
+// maxSchemaBytes the most memory that they take with their masks.
+const (
+	maxSchemas     = 16
+	maxSchemaBytes = 256 << 20
+)
 
 // schemaCache compiles the schemas of clients, within limits, and keeps those
 // used last.
 type schemaCache struct {
-	mu   sync.Mutex
-	kept []keptSchema // the last used at the end
+	limits constrain.Options
+	mu     sync.Mutex
+	kept   []keptSchema // the last used at the end
 }
 
 type keptSchema struct {
@@ -27,7 +32,7 @@ type keptSchema struct {
 	grammar *constrain.Grammar
 }
 
-func newSchemaCache() *schemaCache { return &schemaCache{} }
+func newSchemaCache() *schemaCache { return &schemaCache{limits: constrain.UntrustedOptions()} }
 
 // compile returns the grammar of a schema, laid out as the model is used to.
 func (c *schemaCache) compile(schema json.RawMessage, indent int) (*constrain.Grammar, error) {
@@ -35,10 +40,13 @@ func (c *schemaCache) compile(schema json.RawMessage, indent int) (*constrain.Gr
 	if g := c.find(hash, indent); g != nil {
 		return g, nil
 	}
-	opts := constrain.UntrustedOptions()
+	opts := c.limits
 	opts.Indent = indent
 	g, err := constrain.Compile(schema, opts)
 	var faults *constrain.CompileError
+	if errors.Is(err, constrain.ErrTooLarge) {
+		return nil, fail(http.StatusUnprocessableEntity, "schema_too_large", "response_format", "%v", err)
+	}
 	if errors.As(err, &faults) {
 		return nil, fail(http.StatusBadRequest, "invalid_schema", "response_format", "%v", err)
 	}
@@ -64,8 +72,13 @@ func (c *schemaCache) find(hash [sha256.Size]byte, indent int) *constrain.Gramma
 func (c *schemaCache) keep(k keptSchema) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.kept) == maxSchemas {
-		c.kept = slices.Delete(c.kept, 0, 1)
-	}
 	c.kept = append(c.kept, k)
+	total, from := int64(0), len(c.kept)
+	for from > 0 && len(c.kept)-from < maxSchemas {
+		if total += c.kept[from-1].grammar.Size(); total > maxSchemaBytes {
+			break
+		}
+		from--
+	}
+	c.kept = slices.Delete(c.kept, 0, from)
 }
