@@ -1,14 +1,12 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"iter"
 	"math"
 
 	"github.com/gomlx/gomlx/core/tensors"
-
-	"github.com/impulse-salamandra/finetune/dataset"
 )
 
 // Evaluate computes the loss on the evaluation examples, without dropout.
@@ -17,25 +15,16 @@ func (t *Trainer) Evaluate(ctx context.Context) (Evaluation, error) {
 	if t.eval == nil {
 		return e, fmt.Errorf("train: no examples to evaluate on")
 	}
+	f := t.feed(t.eval, t.eval.Epoch(0, 0), nil)
+	defer f.close()
 	sum := 0.0
-	for batch, err := range batches(t.eval) {
-		if err == nil {
-			err = ctx.Err()
-		}
+	for in := range f.inputs {
+		loss, err := t.loss(ctx, in)
 		if err != nil {
 			return e, err
 		}
-		p, err := t.lossProgram(batch)
-		if err != nil {
-			return e, err
-		}
-		out, err := p.Call(arguments(batch)...)
-		if err != nil {
-			return e, fmt.Errorf("train: evaluation: %w", err)
-		}
-		sum += float64(tensors.ToScalar[float32](out[0]))
-		_ = out[0].FinalizeAll()
-		e.Tokens += batch.TrainedTokens
+		sum += loss
+		e.Tokens += in.TrainedTokens
 	}
 	if e.Loss = sum / float64(e.Tokens); math.IsNaN(e.Loss) || math.IsInf(e.Loss, 0) {
 		return e, fmt.Errorf("train: evaluation after step %d: loss %v: %w", e.Step, e.Loss, ErrNotFinite)
@@ -43,13 +32,20 @@ func (t *Trainer) Evaluate(ctx context.Context) (Evaluation, error) {
 	return e, nil
 }
 
-// batches yields the batches of one pass.
-func batches(plan *dataset.Plan) iter.Seq2[dataset.Batch, error] {
-	return func(yield func(dataset.Batch, error) bool) {
-		for _, indices := range plan.Epoch(0, 0) {
-			if !yield(plan.Batch(indices)) {
-				return
-			}
-		}
+// loss computes the loss sum of a batch.
+func (t *Trainer) loss(ctx context.Context, in *input) (float64, error) {
+	defer in.free()
+	if in.err != nil || ctx.Err() != nil {
+		return 0, cmp.Or(in.err, ctx.Err())
 	}
+	p, err := t.lossProgram(in.Batch)
+	if err != nil {
+		return 0, err
+	}
+	out, err := p.Call(in.arguments()...)
+	if err != nil {
+		return 0, fmt.Errorf("train: evaluation: %w", err)
+	}
+	defer func() { _ = out[0].FinalizeAll() }()
+	return float64(tensors.ToScalar[float32](out[0])), nil
 }

@@ -159,17 +159,22 @@ func (t *Trainer) Run(ctx context.Context, hooks Hooks) error {
 
 // pass trains to the end of the present epoch, or of the run.
 func (t *Trainer) pass(ctx context.Context, hooks Hooks) error {
-	order := t.train.Epoch(t.state.Epoch, t.config.Seed)
+	order, k := t.train.Epoch(t.state.Epoch, t.config.Seed), t.config.GradientAccumulationSteps
+	step := t.state.Step
+	f := t.feed(t.train, order[t.state.Batch:], func(i int) []uint64 {
+		return randomState(t.config.Seed, uint64(step+i/k)<<20+uint64(i%k))
+	})
+	defer f.close()
 	for t.state.Batch < len(order) && t.state.Step < t.TotalSteps() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		group := order[t.state.Batch:min(t.state.Batch+t.config.GradientAccumulationSteps, len(order))]
-		s, err := t.step(group)
+		n := min(k, len(order)-t.state.Batch)
+		s, err := t.step(f.inputs, n)
 		if err != nil {
 			return err
 		}
-		t.state.Batch += len(group)
+		t.state.Batch += n
 		t.state.Loss, t.state.Tokens = t.state.Loss+s.Loss*float64(s.TrainedTokens), t.state.Tokens+s.TrainedTokens
 		s.Epoch = t.epochs()
 		if err := hooks.Step(s); err != nil {

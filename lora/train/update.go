@@ -11,31 +11,23 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 )
 
-// step computes the batches of one optimiser step and moves the adapter.
-func (t *Trainer) step(group [][]int) (Step, error) {
+// step computes the next n batches as one optimiser step and moves the adapter.
+func (t *Trainer) step(inputs <-chan *input, n int) (Step, error) {
 	start := time.Now()
 	s := Step{Step: t.state.Step + 1, LearningRate: t.schedule.At(t.state.Step)}
 	var losses []*tensors.Tensor
 	var sum *tensors.Tensor
 	var ids []string
-	for micro, indices := range group {
-		batch, err := t.train.Batch(indices)
-		if err != nil {
-			return s, err
-		}
-		ids = append(ids, batch.IDs...)
-		s.Tokens += batch.Tokens
-		s.SequenceTokens += batch.SequenceTokens
-		s.TrainedTokens += batch.TrainedTokens
-		p, err := t.gradientProgram(batch)
-		if err != nil {
-			return s, err
-		}
-		draw := randomState(t.config.Seed, uint64(t.state.Step)<<20+uint64(micro))
-		out, err := p.Call(append([]any{t.layers.Params(), draw}, arguments(batch)...)...)
+	for range n {
+		in := <-inputs
+		out, err := t.gradient(in)
 		if err != nil {
 			return s, fmt.Errorf("train: step %d: %w", s.Step, err)
 		}
+		ids = append(ids, in.IDs...)
+		s.Tokens += in.Tokens
+		s.SequenceTokens += in.SequenceTokens
+		s.TrainedTokens += in.TrainedTokens
 		losses = append(losses, out[0])
 		if sum, err = t.accumulate(sum, out[1]); err != nil {
 			return s, fmt.Errorf("train: step %d: %w", s.Step, err)
@@ -52,7 +44,20 @@ func (t *Trainer) step(group [][]int) (Step, error) {
 	return s, nil
 }
 
-// accumulate adds gradients of batches, in the memory of the first.
+// gradient computes the loss and the gradient of a batch.
+func (t *Trainer) gradient(in *input) ([]*tensors.Tensor, error) {
+	defer in.free()
+	if in.err != nil {
+		return nil, in.err
+	}
+	p, err := t.gradientProgram(in.Batch)
+	if err != nil {
+		return nil, err
+	}
+	return p.Call(in.arguments(t.layers.Params())...)
+}
+
+// accumulate adds gradients of batches; the first is given up.
 func (t *Trainer) accumulate(sum, gradient *tensors.Tensor) (*tensors.Tensor, error) {
 	if sum == nil {
 		return gradient, nil
@@ -65,8 +70,8 @@ func (t *Trainer) accumulate(sum, gradient *tensors.Tensor) (*tensors.Tensor, er
 	return out, errors.Join(err, gradient.FinalizeAll())
 }
 
-// apply runs the optimiser, in the memory of what it replaces. Of a step that
-// is refused it keeps the parameters and moments, as its program does.
+// apply runs the optimiser, which is given the memory of what it replaces. Of a
+// step that is refused it keeps the parameters and moments, as its program does.
 func (t *Trainer) apply(s *Step, sum *tensors.Tensor, ids []string) error {
 	if math.IsNaN(s.Loss) || math.IsInf(s.Loss, 0) {
 		s.GradNorm = math.NaN()
