@@ -5,8 +5,9 @@
 Trains an adapter on MODEL_DIR with our program, loads it in PEFT (no missing or
 unexpected keys), and compares logits and greedy tokens; merges with both and
 compares those models' tokens; reads an adapter that PEFT wrote; reads the
-training's events with TensorBoard; and, where llama-cpp-python is installed,
-compares the tokens of exported GGUF files.
+training's events with TensorBoard; compares the losses of 20 steps from one
+adapter; and, where llama-cpp-python is installed, the tokens of exported GGUF
+files.
 """
 import json, os, shutil, subprocess, sys, warnings
 import numpy as np
@@ -82,6 +83,17 @@ for tag, key in [("train/loss", "loss"), ("train/grad_norm", "grad_norm"), ("tra
     got = [(e.step, round(e.wall_time, 3), np.float32(e.value)) for e in events.Scalars(tag)]
     assert want and got == want, f"{tag}: {got}, want {want}"
 print(f"TensorBoard reads the {len(rows)} lines of metrics.jsonl")
+
+curve, steps = fresh("curve"), 20
+run(impulse, "train", "--model", model_dir, "--data", data, "--init-adapter", adapter, "--output-dir", curve, "--max-steps", str(steps), "--batch-size", "2",
+    "--shuffle=false", "--lr-scheduler", "constant", "--learning-rate", "2e-4", "--lora-dropout", "0", "--eval-split", "0", "--save-steps", "0", "--dtype", "float32")
+got = [json.loads(line)["loss"] for line in open(os.path.join(curve, "metrics.jsonl"))]
+peer = os.path.join(os.path.dirname(__file__), "peer.py")
+want = json.loads(run(sys.executable, peer, "train", model_dir, data, "--adapter", adapter, "--batch", "2", "--steps", str(steps - 1)))["losses"]
+assert len(got) == len(want) == steps
+worst = max(abs(g - w) / w for g, w in zip(got, want))
+print(f"losses of {steps} training steps from one adapter, {want[0]:.4f} to {want[-1]:.4f}: off PEFT's by at most {worst:.1e} of each")
+assert worst <= 1e-3
 
 merged = fresh("merged")
 print(run(impulse, "merge", "--adapter-path", adapter, "--output-path", merged, "--verify", "4").splitlines()[-2])
