@@ -96,17 +96,20 @@ type job struct{ batch, prefix, suffix, layers int }
 // costModel has the widths of SmolLM2-135M, and fewer tokens.
 var costModel = salamandratest.Shape{Vocabulary: 8192, Hidden: 576, Intermediate: 1536, Heads: 9, KVHeads: 3}
 
-// flops estimates the products of a step: forward and the gradient by what goes
-// in, since weights are frozen; scores once more, as they are not kept; the head
-// for trained places alone, three quarters of a suffix.
+// flops estimates the products of a step: forward, and the gradient by what goes
+// in, since weights are frozen; scores once more, as they are not kept. Trained are
+// three quarters of a suffix: they alone go through most of the last block and the
+// head.
 func (j job) flops() float64 {
 	m := costModel
-	kv := m.Hidden / m.Heads * m.KVHeads
-	weights := float64(2*m.Hidden*m.Hidden + 2*m.Hidden*kv + 3*m.Hidden*m.Intermediate)
+	keys := 2 * float64(m.Hidden*m.Hidden/m.Heads*m.KVHeads) // and values
+	others := float64(2*m.Hidden*m.Hidden + 3*m.Hidden*m.Intermediate)
 	p, rows := float64(j.prefix), float64(j.batch*j.suffix)
-	pairs := p*p/2 + rows*(p+float64(j.suffix)/2)
-	layers := float64(j.layers) * (4*(p+rows)*weights + 7*2*pairs*float64(m.Hidden))
-	return layers + 4*0.75*rows*float64(m.Vocabulary*m.Hidden)
+	context, trained := p+float64(j.suffix)/2, 0.75*rows
+	scores := func(pairs float64) float64 { return 2 * 7 * pairs * float64(m.Hidden) }
+	block := 4*(p+rows)*(keys+others) + scores(p*p/2+rows*context)
+	last := 4*((p+rows)*keys+trained*others) + scores(trained*context)
+	return float64(j.layers-1)*block + last + 4*trained*float64(m.Vocabulary*m.Hidden)
 }
 
 // BenchmarkCost varies one size of a step at a time. "work" is what the products
