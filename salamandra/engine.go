@@ -345,11 +345,14 @@ func (m *Model) roundTokens(n, w int) int {
 	if m.interprets() && w > 1 {
 		return roundTo(n, w, 2)
 	}
+	if w > 1 && n > 4*w && n <= 8*w {
+		return 8 * w // what a batch has most of the time
+	}
 	return roundTo(n, w, 4)
 }
 
 // mostChoices is how many tokens can be chosen in a step of n places.
-func mostChoices(n, w int) int { return min(n, max(8, 2*w)) }
+func mostChoices(n, w int) int { return min(n, max(8, 4*w)) }
 
 // roundTo returns the least of first, first·factor, ... that is n or more.
 func roundTo(n, first, factor int) int {

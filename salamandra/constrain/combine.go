@@ -47,7 +47,7 @@ func (e *expander) synthetic(members []member) *value {
 
 // refine returns the alternatives in which s holds too.
 func (e *expander) refine(alternatives []*value, s *value) []*value {
-	if s.kind == "boolean" && s.text == "false" || len(alternatives) == 0 || e.c.b.late() {
+	if s.kind == "boolean" && s.text == "false" || len(alternatives) == 0 || e.c.b.late(nodeWork) {
 		return nil
 	}
 	if s.kind == "boolean" {

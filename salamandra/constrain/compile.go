@@ -80,7 +80,7 @@ func Compile(schema []byte, opts Options) (*Grammar, error) {
 		b.deadline = time.Now().Add(opts.Timeout)
 	}
 	g, err := compile(b, newReading(root), opts)
-	if b.late() {
+	if b.late(0) {
 		return nil, &CompileError{[]*Fault{{Cause: ErrTooLarge, Detail: fmt.Sprintf("compiling takes longer than %v", opts.Timeout)}}}
 	}
 	b.deadline = time.Time{}
@@ -208,7 +208,7 @@ func (c *compiler) schema(v *value, depth int, path string) *node {
 		c.fault(v, "", ErrMalformed, "a schema is an object or a boolean, not %s", v.kind)
 		return c.b.empty
 	}
-	if c.b.late() {
+	if c.b.late(nodeWork) {
 		return c.b.empty
 	}
 	k := memoKey{v, depth, ""}

@@ -166,7 +166,7 @@ func TestHostile(t *testing.T) {
 func TestWorkIsCounted(t *testing.T) {
 	v, _ := madeUpVocabulary(2_000)
 	opts := UntrustedOptions()
-	opts.MaxWork = 10_000
+	opts.MaxWork, opts.Timeout = 10_000, time.Minute
 	g := mustCompile(t, `{"type":"string","pattern":"^[^x]{1,900}y$"}`, opts)
 	for range 2 {
 		m, err := g.Matcher(v)

@@ -39,7 +39,7 @@ type patternState struct {
 // it needs more than limit states.
 //
 // Late, if not nil, ends it early.
-func compilePattern(pattern string, limit int, late func() bool) (*dfa, error) {
+func compilePattern(pattern string, limit int, late func(work int) bool) (*dfa, error) {
 	re, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrUnsupported, err)
@@ -55,7 +55,7 @@ func compilePattern(pattern string, limit int, late func() bool) (*dfa, error) {
 		if len(p.todo) > limit {
 			return nil, fmt.Errorf("%w: the pattern needs more than %d states", ErrTooLarge, limit)
 		}
-		if late != nil && late() {
+		if late != nil && late(len(prog.Inst)*len(p.reps)) {
 			return nil, fmt.Errorf("%w: no time is left", ErrTooLarge)
 		}
 		p.expand(p.todo[i])

@@ -132,7 +132,7 @@ func (b *builder) stringRuleOf(k stringKey) (*stringRule, error) {
 		s.dfa = d
 		s.link(b)
 		s.measure(rows, b.late)
-		if b.late() {
+		if b.late(0) {
 			return nil, fmt.Errorf("%w: no time is left", ErrTooLarge)
 		}
 	}
@@ -170,10 +170,10 @@ func (s *stringRule) link(b *builder) {
 }
 
 // measure fills best, unless it gets late.
-func (s *stringRule) measure(rows int, late func() bool) {
+func (s *stringRule) measure(rows int, late func(work int) bool) {
 	s.best = make([][]int, rows+1)
 	for k := rows; k >= 0; k-- {
-		if late() {
+		if late(len(s.dfa.next)) {
 			break
 		}
 		row := make([]int, len(s.dfa.next))
