@@ -330,7 +330,7 @@ func (g *Generator) plan(rows []*row, p *prefix) (*batch, error) {
 // round makes the shape one of few.
 func (s *stepShape) round(m *Model) {
 	s.n = m.roundTokens(s.n, s.w)
-	s.r = mostChoices(s.n, s.w)
+	s.r = m.mostChoices(s.n, s.w)
 	if s.w == 1 {
 		s.s = s.n
 		return
@@ -342,17 +342,25 @@ func (s *stepShape) round(m *Model) {
 
 // roundTokens returns the places for n tokens of w rows.
 func (m *Model) roundTokens(n, w int) int {
-	if m.interprets() && w > 1 {
+	switch {
+	case w == 1:
+		return roundTo(n, w, 4)
+	case m.interprets():
 		return roundTo(n, w, 2)
-	}
-	if w > 1 && n > 4*w && n <= 8*w {
-		return 8 * w // what a batch has most of the time
+	case n > 4*w && n <= 8*w:
+		return 8 * w // most steps of a full batch
 	}
 	return roundTo(n, w, 4)
 }
 
-// mostChoices is how many tokens can be chosen in a step of n places.
-func mostChoices(n, w int) int { return min(n, max(8, 4*w)) }
+// mostChoices is how many tokens can be chosen in a step of n places. All are
+// computed, so that those that are not used cost something.
+func (m *Model) mostChoices(n, w int) int {
+	if m.interprets() {
+		return min(n, max(8, 2*w))
+	}
+	return min(n, max(8, 3*w))
+}
 
 // roundTo returns the least of first, first·factor, ... that is n or more.
 func roundTo(n, first, factor int) int {

@@ -26,7 +26,7 @@ import (
 // already. A prompt uses the longest one that it begins with.
 //
 // Programs are compiled when first needed, for few shapes: one or Slots
-// requests; 16, 64 or 256 tokens of one, 1 or 4 where guesses fail; Slots, 4 or
+// requests; 16, 64 or 256 tokens of one, 1 or 4 where guesses fail; Slots, 4, 8 or
 // 16 times as many tokens together; 512, 1024, ... places.
 // The fields are set before first use.
 type Generator struct {

@@ -106,7 +106,7 @@ func (g *Generator) draft(rows []*row, chunk, width int) int {
 		places = max(places, g.Guess, guessShared*width)
 	}
 	places = g.model.roundTokens(places, width)
-	free, runs := places-tokens, mostChoices(places, width)-len(rows)
+	free, runs := places-tokens, g.model.mostChoices(places, width)-len(rows)
 	for i, r := range ready {
 		others := len(ready) - i
 		free -= r.guess(min(free/others, chunk-len(r.pending)), runs/others)
