@@ -49,11 +49,14 @@ func PlanMemory(j Job, checkpointing bool) MemoryPlan {
 		Checkpointing: checkpointing,
 	}
 	if j.OnHost {
-		p.Program = programBytes + programBytesPerBlock*int64(j.Model.NumHiddenLayers)
+		p.Program = programBytes
 	}
-	for _, plan := range j.Plans {
+	for i, plan := range j.Plans {
 		if plan == nil {
 			continue
+		}
+		if j.OnHost && i == 0 {
+			p.Program += programBytesPerBlock * int64(j.Model.NumHiddenLayers*len(plan.Shapes))
 		}
 		for _, s := range plan.Shapes {
 			p.Activations = max(p.Activations, size*j.activations(int64(len(plan.Prefix)), s, checkpointing))
@@ -70,7 +73,8 @@ const (
 	// logits, of a block's scores of attention and of its activations exist at
 	// once while it is at work.
 	logitCopies, scoreCopies, blockCopies = 3, 3, 4
-	// programBytes and programBytesPerBlock are what XLA keeps after compiling.
+	// programBytes is what XLA takes, programBytesPerBlock what it keeps after
+	// compiling for a shape; programs of evaluation take less and are left out.
 	programBytes, programBytesPerBlock = 350e6, 24e6
 )
 

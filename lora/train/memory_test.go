@@ -69,3 +69,27 @@ func TestChooseMemory(t *testing.T) {
 	_, err = ChooseMemory(j, without.Weights, true)
 	require.ErrorContains(t, err, "even one example at a time")
 }
+
+// TestProgramMemory: on the host each shape to train on has a program.
+func TestProgramMemory(t *testing.T) {
+	examples := func(lengths ...int) (list []dataset.Example) {
+		for i, n := range lengths {
+			e := dataset.Example{IDs: make([]int32, n), Train: make([]bool, n)}
+			e.IDs[0], e.Train[n-1] = int32(i), true
+			list = append(list, e)
+		}
+		return list
+	}
+	j := memoryJob(t, 4)
+	j.OnHost = true
+	program := func(lengths ...int) int64 {
+		plan, err := dataset.NewPlan(examples(lengths...), dataset.DefaultPlanOptions())
+		require.NoError(t, err)
+		j.Plans = []*dataset.Plan{plan, nil}
+		return PlanMemory(j, true).Program
+	}
+	one := program(20)
+	require.Equal(t, int64(2*programBytesPerBlock*j.Model.NumHiddenLayers), program(20, 60, 200)-one)
+	j.OnHost = false
+	require.Zero(t, program(20))
+}
