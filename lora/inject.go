@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/gomlx/compute/dtypes"
-	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 )
 
@@ -273,91 +273,6 @@ func (l *Layers) Structure() string {
 func (l *Layers) Tensors() []*tensors.Tensor { return []*tensors.Tensor{l.params} }
 
 // Linear implements salamandra.Adapter.
-func (l *Layers) Linear(params []*Node) func(name string, x, weight *Node) *Node {
+func (l *Layers) Linear(params []*graph.Node) func(name string, x, weight *graph.Node) *graph.Node {
 	return l.Bind(params[0]).Linear
-}
-
-// Bound is an adapter within one graph.
-type Bound struct {
-	// Factors are the parts of the vector in its order, two or three per
-	// layer, each in its own shape: what gradients are taken of.
-	Factors []*Node
-	// Dropout, if not nil, is applied to the input of each A: layer counts the
-	// adapted layers.
-	Dropout func(layer int, x *Node) *Node
-
-	layers *Layers
-}
-
-// Bind cuts the vector, a node of the graph being built, into factors.
-func (l *Layers) Bind(vector *Node) *Bound {
-	b := &Bound{layers: l}
-	cut := func(from int, dims ...int) {
-		n := 1
-		for _, d := range dims {
-			n *= d
-		}
-		b.Factors = append(b.Factors, Reshape(Slice(vector, AxisRange(from, from+n)), dims...))
-	}
-	for _, y := range l.layers {
-		cut(y.a, y.rank, y.in)
-		cut(y.b, y.out, y.rank)
-		if l.Config.UseDoRA {
-			cut(y.mag, y.out)
-		}
-	}
-	return b
-}
-
-// Linear computes an adapted layer: x·Wᵀ + scale·(x·Aᵀ)·Bᵀ, with x [N, in] and
-// W [out, in] in the model's dtype. Layers without an adapter compute x·Wᵀ.
-// Source: Hu et al. 2021, arXiv:2106.09685; with DoRA, Liu et al. 2024,
-// arXiv:2402.09353, the norm a constant in the gradient (section 4.3).
-func (b *Bound) Linear(name string, x, weight *Node) *Node {
-	base := timesTransposed(x, weight)
-	i, ok := b.layers.place[name]
-	if !ok {
-		return base
-	}
-	y := b.layers.layers[i]
-	dropped := x
-	if b.Dropout != nil {
-		dropped = b.Dropout(i, x)
-	}
-	if b.layers.Config.UseDoRA {
-		f := b.Factors[3*i:]
-		return b.dora(y, base, x, dropped, weight, f[0], f[1], f[2])
-	}
-	f := b.Factors[2*i:]
-	return Add(base, low(y, dropped, f[0], f[1]))
-}
-
-// low is the low-rank path, scale·(x·Aᵀ)·Bᵀ.
-func low(y layer, x, factorA, factorB *Node) *Node {
-	h := timesTransposed(x, ConvertDType(factorA, x.DType())) // [N, R]
-	return timesTransposed(MulScalar(h, y.scale), ConvertDType(factorB, x.DType()))
-}
-
-// dora rescales the rows of W + scale·B·A to the trained magnitude.
-func (b *Bound) dora(y layer, base, x, dropped, weight, factorA, factorB, magnitude *Node) *Node {
-	// ‖W + sBA‖² by row is ‖W‖² + 2s⟨W·Aᵀ, B⟩ + s²⟨B·(A·Aᵀ), B⟩, which never
-	// forms B·A.
-	w := ConvertDType(weight, factorA.DType())
-	cross := Mul(timesTransposed(w, factorA), factorB)                                  // [out, R]
-	square := Mul(timesTransposed(factorB, timesTransposed(factorA, factorA)), factorB) // [out, R]
-	norm := Add(ReduceSum(Square(w), -1),
-		ReduceSum(Add(MulScalar(cross, 2*y.scale), MulScalar(square, y.scale*y.scale)), -1))
-	ratio := Div(magnitude, StopGradient(Sqrt(norm))) // [out]
-	ratio = ConvertDType(InsertAxes(ratio, 0), x.DType())
-
-	droppedBase := base
-	if dropped != x {
-		droppedBase = timesTransposed(dropped, weight)
-	}
-	return Add(base, Add(Mul(SubScalar(ratio, 1), droppedBase), Mul(ratio, low(y, dropped, factorA, factorB))))
-}
-
-// timesTransposed is x·Wᵀ for x [N, in] and w [out, in].
-func timesTransposed(x, w *Node) *Node {
-	return DotGeneral(x, []int{1}, nil, w, []int{1}, nil)
 }

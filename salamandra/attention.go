@@ -293,10 +293,18 @@ func product(x, y *Node, axis int) *Node {
 func overRows(x, y, like *Node) *Node {
 	batch, dims := like.Shape().Dim(0)*like.Shape().Dim(1), like.Shape().Dimensions
 	x = Reshape(x, batch, -1, x.Shape().Dim(4))
-	y = Reshape(y, batch, -1, y.Shape().Dim(4))
-	// The narrow one first, which XLA is faster at on a CPU.
-	z := DotGeneral(y, []int{1}, []int{0}, x, []int{1}, []int{0}) // [., D, T]
-	return Reshape(Transpose(z, 1, 2), dims...)
+	// The narrow one is laid out anew: over the rows of both, XLA has no fast
+	// product on a CPU.
+	if dims[1] == 1 {
+		y = TransposeAllAxes(y, 0, 4, 1, 2, 3)
+	} else {
+		y = TransposeAllAxes(y, 0, 1, 4, 2, 3)
+	}
+	y = Reshape(y, batch, dims[3], -1)
+	z := DotGeneral(y, []int{2}, []int{0}, x, []int{1}, []int{0}) // [., D, T]
+	// In two halves, which XLA does not take for a part of the product.
+	z = Reshape(z, batch, 2, dims[3]/2, dims[2])
+	return Reshape(TransposeAllAxes(z, 0, 3, 1, 2), dims...)
 }
 
 // scaled multiplies queries by 1/√D.

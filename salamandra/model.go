@@ -22,9 +22,10 @@ import (
 // result [N, out]. An adapter is a LinearFunc that adds its update.
 type LinearFunc = func(name string, x, weight *Node) *Node
 
-// Dense is the LinearFunc of the base model.
+// Dense is the LinearFunc of the base model. Told nothing, gomlx would compute
+// the gradient of a product in half precision in float32.
 func Dense(_ string, x, weight *Node) *Node {
-	return DotGeneral(x, []int{1}, nil, weight, []int{1}, nil)
+	return Dot(x, weight).WithAccumulatorDType(x.DType()).General([]int{1}, nil, []int{1}, nil)
 }
 
 // Attention mixes tokens. Attend gets the rotated queries [N, H, D] and keys

@@ -20,16 +20,16 @@ import (
 // lossSum returns the summed cross entropy of a batch in float32 and, if
 // wanted, the gradients of the adapter's factors.
 //
-// x [P + B·S, C] are the embeddings of the prefix and the rows; targets [T] are
+// Embedded [P + B·S, C] are the embeddings of the prefix and the rows; targets [T] are
 // the places, counted from token first on, whose output is trained; labels [T]
 // the ids they should give; weights [T] how often each counts, zero for padding.
 //
 // Only those places reach the head, chunk of them at a time, so that logits
 // [T, V] never exist. The head is frozen: each chunk gives the gradient of its
 // input at once, from the same logits, and the backward pass begins there.
-func lossSum(t salamandra.Transformer, layout salamandra.SharedPrefix, first int, x, targets, labels, weights *Node, chunk int, factors []*Node) (loss *Node, gradients []*Node) {
-	g := x.Graph()
-	x = t.BlocksAt(x, layout.Positions(g), layout, first, targets)
+func lossSum(t salamandra.Transformer, layout salamandra.SharedPrefix, first int, embedded, targets, labels, weights *Node, chunk int, factors []*Node) (loss *Node, gradients []*Node) {
+	g := embedded.Graph()
+	x := t.BlocksAt(embedded, layout.Positions(g), layout, first, targets)
 	h := t.Norm("model.norm", x) // [T, C]
 
 	loss, dh := headLosses(t, StopGradient(h), labels, weights, chunk, factors != nil)
@@ -37,7 +37,9 @@ func lossSum(t salamandra.Transformer, layout salamandra.SharedPrefix, first int
 		return loss, nil
 	}
 	// The gradient of ⟨h, dh⟩ by anything before h is that of the loss.
-	return loss, Gradient(ReduceAllSum(Mul(ConvertDType(h, dtypes.Float32), StopGradient(dh))), factors...)
+	// It goes down to the embeddings, which are frozen: the adapter's layers
+	// compute their gradients on its way.
+	return loss, Gradient(ReduceAllSum(Mul(ConvertDType(h, dtypes.Float32), StopGradient(dh))), append(factors, embedded)...)[:len(factors)]
 }
 
 // headLosses is headLoss of h [T, C], chunk rows at a time.
@@ -92,9 +94,9 @@ func flatten(gradients []*Node) *Node {
 	return Concatenate(parts, 0)
 }
 
-// dropout returns the Dropout of an adapter: a factor of 0 with probability p,
-// of 1/(1-p) otherwise, for each number of x. The draws of a layer depend on
-// state, three uint64 that change with every batch, and on the layer.
+// dropout returns the Dropout of an adapter: factors of 0 with probability p,
+// of 1/(1-p) otherwise. The draws of a layer depend on state, three uint64 that
+// change with every batch, and on the layer.
 func dropout(state *Node, p float64) func(layer int, x *Node) *Node {
 	if p == 0 {
 		return nil
@@ -106,7 +108,7 @@ func dropout(state *Node, p float64) func(layer int, x *Node) *Node {
 		s = SchedulingBarrier(s, x)
 		_, uniform := RandomUniform(s, shapes.Make(dtypes.Float32, x.Shape().Dimensions...))
 		keep := GreaterOrEqual(uniform, Scalar(x.Graph(), dtypes.Float32, p))
-		return Mul(x, ConvertDType(MulScalar(ConvertDType(keep, dtypes.Float32), 1/(1-p)), x.DType()))
+		return ConvertDType(MulScalar(ConvertDType(keep, dtypes.Float32), 1/(1-p)), x.DType())
 	}
 }
 
