@@ -59,6 +59,9 @@ func PlanMemory(j Job, checkpointing bool) MemoryPlan {
 			p.Program += programBytesPerBlock * int64(j.Model.NumHiddenLayers*len(plan.Shapes))
 		}
 		for _, s := range plan.Shapes {
+			if j.OnHost && i == 0 && size < 4 {
+				p.Program += int64(halfCopies * float64(size*j.activations(int64(len(plan.Prefix)), s, false)))
+			}
 			p.Activations = max(p.Activations, size*j.activations(int64(len(plan.Prefix)), s, checkpointing))
 			p.HeadChunk = max(p.HeadChunk, logitCopies*4*int64(min(j.HeadChunk, s.N))*int64(j.Model.VocabSize))
 		}
@@ -76,6 +79,9 @@ const (
 	// programBytes is what XLA takes, programBytesPerBlock what it keeps after
 	// compiling for a shape; programs of evaluation take less and are left out.
 	programBytes, programBytesPerBlock = 350e6, 24e6
+	// halfCopies is how much of a shape's activations without checkpointing XLA
+	// keeps on a CPU once more, for each shape, for products in half precision.
+	halfCopies = 1.4
 )
 
 // activations counts the numbers that exist at once in the forward and backward

@@ -93,3 +93,17 @@ func TestProgramMemory(t *testing.T) {
 	j.OnHost = false
 	require.Zero(t, program(20))
 }
+
+// TestHalfPrecisionOnHost: there a program keeps more in half precision, for
+// each shape, and a GPU does not.
+func TestHalfPrecisionOnHost(t *testing.T) {
+	j := memoryJob(t, 16)
+	j.OnHost = true
+	single := PlanMemory(j, false)
+	j.Dtype = dtypes.BFloat16
+	half := PlanMemory(j, false)
+	require.Equal(t, single.Activations, 2*half.Activations)
+	require.Greater(t, half.Program, single.Program+int64(halfCopies*float64(half.Activations))-1)
+	j.OnHost = false
+	require.Zero(t, PlanMemory(j, false).Program)
+}
