@@ -60,15 +60,16 @@ func (b *Bound) Linear(name string, x, weight *Node) *Node {
 // of both sides, for which XLA has no fast product on a CPU, and would round the
 // factors' gradients to the model's dtype.
 func (b *Bound) plain(i int, x, weight *Node) *Node {
-	low := b.low(i, StopGradient(x))
 	var in, dOut, dA, dB *Node
-	low.a = IdentityWithCustomGradient(low.a, func(_, _ *Node) *Node { return dA })
-	low.b = IdentityWithCustomGradient(low.b, func(_, _ *Node) *Node { return dB })
+	factorA, factorB := b.factors(i)
+	low := b.low(i, StopGradient(x),
+		IdentityWithCustomGradient(factorA, func(_, _ *Node) *Node { return dA }),
+		IdentityWithCustomGradient(factorB, func(_, _ *Node) *Node { return dB }))
 	// Backward comes here last, with x as checkpointing computed it again.
 	in = IdentityWithCustomGradient(x, func(again, dx *Node) *Node {
 		l := low
 		if again != in {
-			l = b.low(i, again)
+			l = b.low(i, again, factorA, factorB)
 		}
 		var dLow *Node
 		dLow, dA, dB = l.gradients(dOut)
@@ -78,24 +79,31 @@ func (b *Bound) plain(i int, x, weight *Node) *Node {
 	return IdentityWithCustomGradient(out, func(_, d *Node) *Node { dOut = d; return d })
 }
 
-// lowRank is the low-rank path of a layer, scale·((x∘mask)·Aᵀ)·Bᵀ.
-type lowRank struct {
-	x, mask *Node // [N, in]; mask is nil without dropout
-	a, b    *Node // [R, in] and [out, R], float32
-	scale   float64
+// factors are A [R, in] and B [out, R] of a layer, float32.
+func (b *Bound) factors(i int) (factorA, factorB *Node) {
+	f := b.Factors[len(b.Factors)/len(b.layers.layers)*i:]
+	return f[0], f[1]
 }
 
-func (b *Bound) low(i int, x *Node) lowRank {
-	f := b.Factors[len(b.Factors)/len(b.layers.layers)*i:]
-	l := lowRank{x: x, a: f[0], b: f[1], scale: b.layers.layers[i].scale}
+// lowRank is the low-rank path of a layer, scale·((x∘mask)·Aᵀ)·Bᵀ, in the dtype
+// of x.
+type lowRank struct {
+	mask  *Node // [N, in]; nil without dropout
+	input *Node // x∘mask, [N, in]
+	a, b  *Node // [R, in] and [out, R]
+	inner *Node // scale·input·Aᵀ, [N, R]
+	scale float64
+}
+
+func (b *Bound) low(i int, x, factorA, factorB *Node) lowRank {
+	l := lowRank{a: ConvertDType(factorA, x.DType()), b: ConvertDType(factorB, x.DType()), scale: b.layers.layers[i].scale}
 	if b.Dropout != nil {
 		l.mask = b.Dropout(i, x)
 	}
+	l.input = l.masked(x)
+	l.inner = MulScalar(timesTransposed(l.input, l.a), l.scale)
 	return l
 }
-
-// input is what A multiplies, [N, in].
-func (l lowRank) input() *Node { return l.masked(l.x) }
 
 func (l lowRank) masked(x *Node) *Node {
 	if l.mask == nil {
@@ -104,34 +112,27 @@ func (l lowRank) masked(x *Node) *Node {
 	return Mul(x, l.mask)
 }
 
-// inner is scale·input·Aᵀ, [N, R].
-func (l lowRank) inner() *Node {
-	return MulScalar(timesTransposed(l.input(), ConvertDType(l.a, l.x.DType())), l.scale)
-}
-
 // product is the path's result, [N, out].
-func (l lowRank) product() *Node {
-	return timesTransposed(l.inner(), ConvertDType(l.b, l.x.DType()))
-}
+func (l lowRank) product() *Node { return timesTransposed(l.inner, l.b) }
 
 // gradients returns those by x, in its dtype, and by A and B in float32, from
 // that by the product, dOut [N, out].
 func (l lowRank) gradients(dOut *Node) (dx, dA, dB *Node) {
-	a, b := ConvertDType(l.a, l.x.DType()), ConvertDType(l.b, l.x.DType())
-	dInner := MulScalar(times(dOut, b), l.scale) // [N, R]
-	return l.masked(times(dInner, a)), overRows(dInner, l.input()), turned(overRows(l.inner(), dOut))
+	dInner := MulScalar(times(dOut, l.b), l.scale) // [N, R]
+	return l.masked(times(dInner, l.a)), overRows(dInner, l.input), turned(overRows(l.inner, dOut))
 }
 
 // dora is Linear with DoRA: the rows of W + scale·B·A are brought to the trained
 // magnitude.
 func (b *Bound) dora(i int, x, weight *Node) *Node {
-	low, base := b.low(i, x), timesTransposed(x, weight)
+	factorA, factorB := b.factors(i)
+	low, base := b.low(i, x, factorA, factorB), timesTransposed(x, weight)
 	magnitude := b.Factors[3*i+2]
 	// ‖W + sBA‖² by row is ‖W‖² + 2s⟨W·Aᵀ, B⟩ + s²⟨B·(A·Aᵀ), B⟩, which never
 	// forms B·A.
-	w := ConvertDType(weight, low.a.DType())
-	cross := Mul(timesTransposed(w, low.a), low.b)                              // [out, R]
-	square := Mul(timesTransposed(low.b, timesTransposed(low.a, low.a)), low.b) // [out, R]
+	w := ConvertDType(weight, factorA.DType())
+	cross := Mul(timesTransposed(w, factorA), factorB)                                  // [out, R]
+	square := Mul(timesTransposed(factorB, timesTransposed(factorA, factorA)), factorB) // [out, R]
 	norm := Add(ReduceSum(Square(w), -1),
 		ReduceSum(Add(MulScalar(cross, 2*low.scale), MulScalar(square, low.scale*low.scale)), -1))
 	ratio := Div(magnitude, StopGradient(Sqrt(norm))) // [out]
@@ -139,7 +140,7 @@ func (b *Bound) dora(i int, x, weight *Node) *Node {
 
 	dropped := base
 	if low.mask != nil {
-		dropped = timesTransposed(low.input(), weight)
+		dropped = timesTransposed(low.input, weight)
 	}
 	return Add(base, Add(Mul(SubScalar(ratio, 1), dropped), Mul(ratio, low.product())))
 }
