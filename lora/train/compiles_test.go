@@ -45,9 +45,9 @@ func impulse(t *testing.T, vocabulary int) (trained, held []dataset.Example) {
 	return examples(lengths.Train), examples(lengths.Eval)
 }
 
-// TestCompiles trains on as many records as IMPULSE has, of a quarter of
-// their lengths, with evaluation: each shape of the plans, 4 at most, is compiled once for each of
-// both, and nothing else is.
+// TestCompiles trains on as many records as IMPULSE has, of a quarter of their
+// lengths, with evaluation: each shape of the plans, 4 at most, is compiled once
+// for each of both, and nothing else is.
 func TestCompiles(t *testing.T) {
 	m := salamandratest.Load(t, salamandratest.Go(t), salamandratest.Random(t, salamandratest.Shape{
 		Vocabulary: 64, Hidden: 8, Intermediate: 8, Layers: 1, Heads: 1, KVHeads: 1,

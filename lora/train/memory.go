@@ -56,17 +56,26 @@ func PlanMemory(j Job, checkpointing bool) MemoryPlan {
 			continue
 		}
 		if j.OnHost && i == 0 {
-			p.Program += programBytesPerBlock * int64(j.Model.NumHiddenLayers*len(plan.Shapes))
+			p.Program += j.programs(plan)
 		}
 		for _, s := range plan.Shapes {
-			if j.OnHost && i == 0 && size < 4 {
-				p.Program += int64(halfCopies * float64(size*j.activations(int64(len(plan.Prefix)), s, false)))
-			}
 			p.Activations = max(p.Activations, size*j.activations(int64(len(plan.Prefix)), s, checkpointing))
 			p.HeadChunk = max(p.HeadChunk, logitCopies*4*int64(min(j.HeadChunk, s.N))*int64(j.Model.VocabSize))
 		}
 	}
 	return p
+}
+
+// programs is what the programs of a plan to train on keep on the host.
+func (j Job) programs(plan *dataset.Plan) int64 {
+	n, size := int64(0), int64(j.Dtype.Size())
+	for _, s := range plan.Shapes {
+		n += programBytesPerBlock * int64(j.Model.NumHiddenLayers)
+		if size < 4 {
+			n += int64(halfCopies * float64(size*j.activations(int64(len(plan.Prefix)), s, false)))
+		}
+	}
+	return n
 }
 
 // What cannot be counted from shapes was measured, XLA on a CPU with float32

@@ -2,6 +2,7 @@ package train
 
 import (
 	"math"
+	"slices"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -20,9 +21,10 @@ import (
 // lossSum returns the summed cross entropy of a batch in float32 and, if
 // wanted, the gradients of the adapter's factors.
 //
-// Embedded [P + B·S, C] are the embeddings of the prefix and the rows; targets [T] are
-// the places, counted from token first on, whose output is trained; labels [T]
-// the ids they should give; weights [T] how often each counts, zero for padding.
+// Embedded [P + B·S, C] are the embeddings of the prefix and the rows; targets
+// [T] are the places, counted from token first on, whose output is trained;
+// labels [T] the ids they should give; weights [T] how often each counts, zero
+// for padding.
 //
 // Only those places reach the head, chunk of them at a time, so that logits
 // [T, V] never exist. The head is frozen: each chunk gives the gradient of its
@@ -39,7 +41,8 @@ func lossSum(t salamandra.Transformer, layout salamandra.SharedPrefix, first int
 	// The gradient of ⟨h, dh⟩ by anything before h is that of the loss.
 	// It goes down to the embeddings, which are frozen: the adapter's layers
 	// compute their gradients on its way.
-	return loss, Gradient(ReduceAllSum(Mul(ConvertDType(h, dtypes.Float32), StopGradient(dh))), append(factors, embedded)...)[:len(factors)]
+	by := append(slices.Clip(factors), embedded)
+	return loss, Gradient(ReduceAllSum(Mul(ConvertDType(h, dtypes.Float32), StopGradient(dh))), by...)[:len(factors)]
 }
 
 // headLosses is headLoss of h [T, C], chunk rows at a time.
