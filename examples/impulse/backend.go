@@ -104,7 +104,8 @@ func openBackend(flag string) (compute.Backend, string, error) {
 		return nil, "", fmt.Errorf("backend %s: %w (see 'impulse doctor')", c.config, err)
 	}
 	line := fmt.Sprintf("backend %s (%s)", c.config, c.why)
-	if fused == "false" || fused == "" && beforeAmpere() {
+	has := b.Capabilities().Operations[compute.OpTypeFusedScaledDotProductAttentionVJP]
+	if fused == "false" || fused == "" && has && beforeAmpere() {
 		b = salamandra.WithoutFusedAttention(b)
 		line += ", attention from matrix products"
 	}

@@ -138,7 +138,7 @@ func (s *Server) ask(ctx context.Context, q question, emit func(piece string) er
 			failed = context.Cause(ctx)
 		}
 		if errors.Is(failed, constrain.ErrTooLarge) {
-			failed = fail(http.StatusUnprocessableEntity, "schema_too_large", "response_format", "%v", failed)
+			failed = schemaTooLarge(failed)
 		}
 		return a, failed
 	}

@@ -43,10 +43,10 @@ func (c *schemaCache) compile(schema json.RawMessage, indent int) (*constrain.Gr
 	opts := c.limits
 	opts.Indent = indent
 	g, err := constrain.Compile(schema, opts)
-	var faults *constrain.CompileError
 	if errors.Is(err, constrain.ErrTooLarge) {
-		return nil, fail(http.StatusUnprocessableEntity, "schema_too_large", "response_format", "%v", err)
+		return nil, schemaTooLarge(err)
 	}
+	var faults *constrain.CompileError
 	if errors.As(err, &faults) {
 		return nil, fail(http.StatusBadRequest, "invalid_schema", "response_format", "%v", err)
 	}
@@ -81,4 +81,9 @@ func (c *schemaCache) keep(k keptSchema) {
 		from--
 	}
 	c.kept = slices.Delete(c.kept, 0, from)
+}
+
+// schemaTooLarge answers that a schema takes more than a client may ask for.
+func schemaTooLarge(err error) error {
+	return fail(http.StatusUnprocessableEntity, "schema_too_large", "response_format", "%v", err)
 }
