@@ -32,9 +32,7 @@ func (a SharedPrefix) Positions(g *Graph) *Node {
 }
 
 // Attend implements [Attention]. Queries may be given for all tokens or for
-// those of the rows alone. Where the executor has causal attention of its own,
-// that computes the prefix, or the rows if there is none; see
-// [WithoutFusedAttention].
+// those of the rows alone.
 //
 // Its gradient computes the scores a second time: only the result and the
 // logarithms of the sums are kept for the backward pass.
@@ -42,9 +40,6 @@ func (a SharedPrefix) Positions(g *Graph) *Node {
 func (a SharedPrefix) Attend(layer int, q, k, v *Node) *Node {
 	if n, nq := k.Shape().Dim(0), q.Shape().Dim(0); n != a.Tokens() || nq != n && nq != n-a.P {
 		panic(fmt.Errorf("salamandra: %d queries and %d keys, want %d + %d·%d", nq, n, a.P, a.B, a.S))
-	}
-	if q.Shape().Dim(0) == a.Tokens() && fuses(q.Graph().Backend().Capabilities().Operations, q.Shape(), a.fusedRows()) {
-		return a.fused(layer, q, k, v)
 	}
 	dims := q.Shape().Dimensions
 	var outs, logSums []*Node
@@ -119,7 +114,7 @@ func (a SharedPrefix) gradients(in, logSums []*Node, out, dOut *Node) []*Node {
 // gradients.
 type keyValues struct {
 	k, v *Node // [K, B, T, D], or [K, 1, T, D] shared by all rows
-	bias *Node // added to the scores, [S, T] or [B, 1, 1, T] in float32; nil for none
+	bias *Node // added to the scores, [S, T] or [B, 1, 1, T]; nil for none
 }
 
 // upTo are the first n places.
@@ -199,19 +194,18 @@ func (r causalRows) attend() (out, logSum *Node) {
 //
 //	dv = wᵀ·dOut,  dScore = w ∘ (dOut·vᵀ - r),  dq = dScore·k,  dk = dScoreᵀ·q
 func (r causalRows) gradients(logSum, out, dOut *Node) causalRows {
-	dtype := r.q.DType()
-	inner := ReduceAndKeep(Mul(ConvertDType(out, dtypes.Float32), ConvertDType(dOut, dtypes.Float32)), ReduceSum, -1) // [K, B, G, S, 1]
+	inner := ReduceAndKeep(Mul(inFloat32(out), inFloat32(dOut)), ReduceSum, -1) // [K, B, G, S, 1]
 	var d causalRows
 	var dq []*Node
 	r.blocks(func(part func(*Node) *Node, seen []keyValues) {
 		q, dOut := part(r.q), part(dOut)
 		var ofQueries *Node
 		for i, kv := range seen {
-			w := Exp(Sub(kv.scores(q), part(logSum)))
-			dWeights := ConvertDType(rowsByKeys(dOut, kv.v), dtypes.Float32)
-			dScores := ConvertDType(Mul(w, Sub(dWeights, part(inner))), dtype)
+			w := weights(kv.scores(q), part(logSum))
+			dScores := Mul(inFloat32(w), Sub(inFloat32(rowsByKeys(dOut, kv.v)), part(inner)))
+			dScores = ConvertDType(dScores, q.DType())
 			byQuery := rowsByPlaces(dScores, kv.k)
-			of := keyValues{k: overRows(dScores, q, kv.k), v: overRows(ConvertDType(w, dtype), dOut, kv.v)}
+			of := keyValues{k: overRows(dScores, q, kv.k), v: overRows(w, dOut, kv.v)}
 			if i == 0 {
 				ofQueries, d.own = byQuery, d.own.plus(of)
 				continue
@@ -239,7 +233,7 @@ func softmaxOver(q *Node, stretches []keyValues) (out, logSum *Node) {
 	for _, kv := range stretches {
 		x := kv.scores(q)
 		scores = append(scores, x)
-		if m := ReduceAndKeep(x, ReduceMax, -1); top == nil {
+		if m := inFloat32(ReduceAndKeep(x, ReduceMax, -1)); top == nil {
 			top = m
 		} else {
 			top = Max(top, m)
@@ -247,27 +241,35 @@ func softmaxOver(q *Node, stretches []keyValues) (out, logSum *Node) {
 	}
 	top = StopGradient(top)
 	for i, x := range scores {
-		w := Exp(Sub(x, top))
-		s, y := ReduceAndKeep(w, ReduceSum, -1), rowsByPlaces(ConvertDType(w, q.DType()), stretches[i].v)
+		w := weights(x, top)
+		s, y := ReduceAndKeep(inFloat32(w), ReduceSum, -1), rowsByPlaces(w, stretches[i].v)
 		if i == 0 {
 			sum, out = s, y
 		} else {
 			sum, out = Add(sum, s), Add(out, y)
 		}
 	}
-	out = ConvertDType(Div(ConvertDType(out, dtypes.Float32), sum), q.DType())
+	out = ConvertDType(Div(inFloat32(out), sum), q.DType())
 	return out, Add(top, Log(sum))
 }
 
 // scores are the products of queries q [K, B, G, S, D] with the keys, biased,
-// [K, B, G, S, T] in float32.
+// [K, B, G, S, T].
 func (kv keyValues) scores(q *Node) *Node {
-	x := ConvertDType(rowsByKeys(q, kv.k), dtypes.Float32)
+	x := rowsByKeys(q, kv.k)
 	if kv.bias != nil {
-		x = Add(x, ExpandLeftToRank(kv.bias, 5))
+		x = Add(x, ConvertDType(ExpandLeftToRank(kv.bias, 5), x.DType()))
 	}
 	return x
 }
+
+// weights are exp(scores - by). Arrays of their size stay in the scores' dtype:
+// half as many bytes to write and read again.
+func weights(scores, by *Node) *Node {
+	return ConvertDType(Exp(Sub(inFloat32(scores), by)), scores.DType())
+}
+
+func inFloat32(x *Node) *Node { return ConvertDType(x, dtypes.Float32) }
 
 // The products of attention are each one batch of plain matrix products: the
 // G query heads of a key head stand beside each other, and so do the B rows
@@ -284,7 +286,13 @@ func product(x, y *Node, axis int) *Node {
 	y = Reshape(y, -1, y.Shape().Dim(2), y.Shape().Dim(3))
 	dims[4] = y.Shape().Dim(3 - axis)
 	x = Reshape(x, y.Shape().Dim(0), -1, x.Shape().Dim(4))
-	return Reshape(DotGeneral(x, []int{2}, []int{0}, y, []int{axis}, []int{0}), dims...)
+	return Reshape(batched(x, 2, y, axis), dims...)
+}
+
+// batched multiplies matrices over the given axes; axis 0 counts the matrices.
+// Told nothing of what to add up in, go-xla would copy y in half precision.
+func batched(x *Node, xAxis int, y *Node, yAxis int) *Node {
+	return Dot(x, y).WithAccumulatorDType(x.DType()).General([]int{xAxis}, []int{0}, []int{yAxis}, []int{0})
 }
 
 // overRows multiplies x [K, B, G, S, T] with y [K, B, G, S, D] over G and S,
@@ -301,7 +309,7 @@ func overRows(x, y, like *Node) *Node {
 		y = TransposeAllAxes(y, 0, 1, 4, 2, 3)
 	}
 	y = Reshape(y, batch, dims[3], -1)
-	z := DotGeneral(y, []int{2}, []int{0}, x, []int{1}, []int{0}) // [., D, T]
+	z := batched(y, 2, x, 1) // [., D, T]
 	// In two halves, which XLA does not take for a part of the product.
 	z = Reshape(z, batch, 2, dims[3]/2, dims[2])
 	return Reshape(TransposeAllAxes(z, 0, 3, 1, 2), dims...)

@@ -23,3 +23,6 @@ func (g *Generator) KeptBytes() int64 {
 
 // Fuses is fuses.
 var Fuses = fuses
+
+// Attend is attend.
+var Attend = Transformer.attend

@@ -1,8 +1,6 @@
 package salamandra
 
 import (
-	"maps"
-
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -12,6 +10,17 @@ import (
 // it, as XLA has on CUDA: cuDNN's flash attention. The operation takes as many
 // keys as queries and no mask but the causal one; what is more than that stays
 // with the code of attention.go.
+
+// attend runs attention, by the executor's operation where there is one for the
+// prefix, or for the rows if there is none.
+func (t Transformer) attend(layer int, attention Attention, q, k, v *Node) *Node {
+	a, ok := attention.(SharedPrefix)
+	if ok && !t.PlainAttention && q.Shape().Dim(0) == a.Tokens() &&
+		fuses(q.Graph().Backend().Capabilities().Operations, q.Shape(), a.fusedRows()) {
+		return a.fused(layer, q, k, v)
+	}
+	return attention.Attend(layer, q, k, v)
+}
 
 // fuses tells whether an executor with these operations has one for the causal
 // attention of queries q [N, H, D] in rows of s tokens, and for its gradient.
@@ -58,18 +67,4 @@ func fusedCausal(q, k, v *Node, b int) *Node {
 	out, _ := BackendFusedScaledDotProductAttention(rows(q), rows(k), rows(v),
 		compute.AttentionAxesLayoutBSHD, &compute.ScaledDotProductAttentionConfig{Causal: true})
 	return Reshape(out, q.Shape().Dim(0), -1)
-}
-
-// WithoutFusedAttention is the backend b without an attention operation of its
-// own, so that attention is computed from matrix products as on other backends.
-func WithoutFusedAttention(b compute.Backend) compute.Backend { return unfused{b} }
-
-type unfused struct{ compute.Backend }
-
-func (b unfused) Capabilities() compute.Capabilities {
-	c := b.Backend.Capabilities()
-	c.Operations = maps.Clone(c.Operations)
-	delete(c.Operations, compute.OpTypeFusedScaledDotProductAttention)
-	delete(c.Operations, compute.OpTypeFusedScaledDotProductAttentionVJP)
-	return c
 }

@@ -50,9 +50,9 @@ func TestFusedAttention(t *testing.T) {
 	for _, layout := range []salamandra.SharedPrefix{{B: 3, S: 64}, {P: 65, B: 2, S: 7}} {
 		for dtype, limit := range map[dtypes.DType]float64{dtypes.Float16: 3e-3, dtypes.BFloat16: 2e-2} {
 			t.Run(fmt.Sprintf("%+v %s", layout, dtype), func(t *testing.T) {
-				salamandratest.OnFused(t, func(t *testing.T, fused, plain compute.Backend) {
+				salamandratest.OnFused(t, func(t *testing.T, b compute.Backend) {
 					n := layout.Tokens()
-					inputs := func() []any { // tensors belong to one backend
+					inputs := func() []any {
 						draw := rand.New(rand.NewPCG(1, 2))
 						var in []any
 						for _, h := range []int{heads, kvHeads, kvHeads, heads} {
@@ -64,7 +64,7 @@ func TestFusedAttention(t *testing.T) {
 						}
 						return in
 					}
-					results := func(b compute.Backend, checkpoint bool) []*tensors.Tensor {
+					results := func(plain, checkpoint bool) []*tensors.Tensor {
 						out, err := CallOnceN(b, func(in []*Node) []*Node {
 							x := make([]*Node, len(in))
 							for i := range in {
@@ -72,7 +72,7 @@ func TestFusedAttention(t *testing.T) {
 									x[i] = MulScalar(x[i].Checkpoint(), 1)
 								}
 							}
-							y := layout.Attend(0, x[0], x[1], x[2])
+							y := salamandra.Attend(salamandra.Transformer{PlainAttention: plain}, 0, layout, x[0], x[1], x[2])
 							if checkpoint {
 								y = y.StopCheckpoint()
 							}
@@ -83,15 +83,15 @@ func TestFusedAttention(t *testing.T) {
 						require.NoError(t, err)
 						return out
 					}
-					want := results(plain, false)
+					want := results(true, false)
 					for _, checkpoint := range []bool{false, true} {
-						got := results(fused, checkpoint)
+						got := results(false, checkpoint)
 						for i, name := range []string{"result", "gradient by q", "by k", "by v"} {
 							w := tensors.MustCopyFlatData[float32](want[i])
 							salamandratest.Near(t, name, tensors.MustCopyFlatData[float32](got[i]), w, 0, limit)
 						}
 					}
-					if f, ok := fused.(*salamandratest.FusedAttention); ok {
+					if f, ok := b.(*salamandratest.FusedAttention); ok {
 						require.EqualValues(t, 2, f.Backward.Load(), "one a graph")
 					}
 				})

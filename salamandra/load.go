@@ -29,9 +29,15 @@ type Options struct {
 	// Progress, if not nil, is called after each tensor with the parameters
 	// loaded so far and their total number.
 	Progress func(done, total int64)
+	// Compiled, if not nil, is called when a program has been compiled, before
+	// it runs.
+	Compiled func()
+	// PlainAttention leaves attention to matrix products where the executor has
+	// an operation for it, as XLA has on CUDA.
+	PlainAttention bool
 }
 
-// DefaultOptions returns Dtype "auto" and no progress.
+// DefaultOptions returns Dtype "auto" and nothing else.
 func DefaultOptions() Options { return Options{Dtype: "auto"} }
 
 // Model is a Llama-architecture model with its weights on a device. Its methods
@@ -41,6 +47,7 @@ type Model struct {
 	Dir    string // where it was loaded from
 
 	backend compute.Backend
+	options Options
 	dtype   dtypes.DType
 	shapes  []TensorShape
 	index   map[string]int // name to place in shapes and weights
@@ -68,7 +75,7 @@ func Load(ctx context.Context, backend compute.Backend, dir string, opts Options
 		return nil, err
 	}
 	defer files.Close()
-	m := &Model{Config: config, Dir: dir, backend: backend, dtype: dtype, shapes: config.Tensors(), index: map[string]int{}}
+	m := &Model{Config: config, Dir: dir, backend: backend, options: opts, dtype: dtype, shapes: config.Tensors(), index: map[string]int{}}
 	for i, t := range m.shapes {
 		m.index[t.Name] = i
 	}

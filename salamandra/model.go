@@ -47,6 +47,8 @@ type Transformer struct {
 	Linear LinearFunc
 	// Keep says what the backward pass finds and what it computes again.
 	Keep Keep
+	// PlainAttention is that of [Options].
+	PlainAttention bool
 }
 
 // Keep says which activations are kept for the backward pass. Scores of
@@ -114,7 +116,7 @@ func (t Transformer) block(i int, x *Node, rotary Rotary, attention Attention, f
 	k := rotary.apply(t.heads(linear(KProj, h)))                            // [N, K, D]
 	v := t.heads(linear(VProj, h))                                          // [N, K, D]
 	q, k, v = t.Keep.at(KeepProducts, q), t.Keep.at(KeepProducts, k), t.Keep.at(KeepProducts, v)
-	a := t.Keep.at(KeepBlocks, attention.Attend(i, q, k, v))
+	a := t.Keep.at(KeepBlocks, t.attend(i, attention, q, k, v))
 	if at != nil {
 		places := ExpandAxes(at, -1)
 		x, a = Gather(rowsFrom(x, from), places), Gather(a, places)

@@ -7,6 +7,7 @@ import (
 	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+	"github.com/stretchr/testify/require"
 
 	"github.com/impulse-salamandra/finetune/salamandra"
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
@@ -91,4 +92,29 @@ func hiddenStates(t *testing.T, m *salamandra.Model, ids [][]int32) [][]float32 
 		states = append(states, x)
 	}
 	return states
+}
+
+// TestCompiled: whoever asks is told of each program that is compiled, and of
+// none twice.
+func TestCompiled(t *testing.T) {
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		told := 0
+		m, err := salamandra.Load(t.Context(), b, salamandratest.Reference(t, "models", "tiny-gqa"),
+			salamandra.Options{Dtype: "float32", Compiled: func() { told++ }})
+		require.NoError(t, err)
+		defer m.Close()
+		p, err := m.NewProgram("sum", nil, func(_ salamandra.Transformer, in []*Node) []*Node {
+			return []*Node{Add(ReduceAllSum(in[0]), Add(in[1], in[2]))}
+		})
+		require.NoError(t, err)
+		defer p.Close()
+		for i, values := range [][]float32{{1, 2}, {3, 4}, {5, 6, 7}} {
+			require.Equal(t, []int{0, 1, 1}[i], told)
+			out, err := p.Call(tensors.FromValue(values), float32(10), salamandra.Donate(tensors.FromValue(float32(100))))
+			require.NoError(t, err)
+			require.Equal(t, []float32{113, 117, 128}[i], tensors.ToScalar[float32](out[0]))
+		}
+		require.Equal(t, 2, told)
+		require.Equal(t, 2, p.Compiled())
+	})
 }

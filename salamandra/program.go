@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 )
@@ -38,7 +39,7 @@ func (m *Model) NewProgram(name string, adapter Adapter, build func(t Transforme
 	exec, err := NewExec(m.backend, func(inputs []*Node) []*Node {
 		p.compiled.Add(1)
 		weights, rest := inputs[:len(m.weights)], inputs[len(m.weights):]
-		t := Transformer{Config: m.Config, Linear: Dense, Weight: func(name string) *Node {
+		t := Transformer{Config: m.Config, Linear: Dense, PlainAttention: m.options.PlainAttention, Weight: func(name string) *Node {
 			i, ok := m.index[name]
 			if !ok {
 				panic(fmt.Errorf("salamandra: no tensor %s", name))
@@ -81,21 +82,52 @@ func (p *Program) CallWith(adapter Adapter, args ...any) ([]*tensors.Tensor, err
 			inputs = append(inputs, t)
 		}
 	}
-	for _, a := range args {
+	inputs = append(inputs, args...)
+	if err := p.compile(inputs); err != nil {
+		return nil, fmt.Errorf("salamandra: %w", err)
+	}
+	for i, a := range inputs {
 		if d, ok := a.(donated); ok {
 			buffer, err := DonateTensorBuffer(d.Tensor, p.model.backend, 0)
 			if err != nil {
 				return nil, fmt.Errorf("salamandra: %w", err)
 			}
-			a = buffer
+			inputs[i] = buffer
 		}
-		inputs = append(inputs, a)
 	}
 	out, err := p.exec.Call(inputs...)
 	if err != nil {
 		return nil, fmt.Errorf("salamandra: %w", err)
 	}
 	return out, nil
+}
+
+// compile compiles the program for these arguments, if it is not, where somebody
+// wants to know of it before it runs.
+func (p *Program) compile(inputs []any) error {
+	told := p.model.options.Compiled
+	if told == nil {
+		return nil
+	}
+	of := make([]shapes.Shape, len(inputs))
+	for i, x := range inputs {
+		if shaped, ok := x.(shapes.HasShape); ok {
+			of[i] = shaped.Shape()
+			continue
+		}
+		var err error
+		if of[i], err = shapes.FromAnyValue(x); err != nil {
+			return err
+		}
+	}
+	before := p.compiled.Load()
+	if _, err := p.exec.Compile(of...); err != nil {
+		return err
+	}
+	if p.compiled.Load() > before {
+		told()
+	}
+	return nil
 }
 
 // Close frees the compiled programs.

@@ -25,6 +25,9 @@ type choice struct {
 // wait for itself when large matrix products run side by side.
 const goConfig = "go:ops_sequential"
 
+// tunablesVar holds settings of the C library, its allocator's among them.
+const tunablesVar = "GLIBC_TUNABLES"
+
 // goBackendName is how the Go backend calls itself.
 const goBackendName = "Go Backend"
 
@@ -88,31 +91,41 @@ func (c choice) check() error {
 	return nil
 }
 
+// device is an open backend and how models are loaded on it.
+type device struct {
+	backend compute.Backend
+	options salamandra.Options
+}
+
 // openBackend opens the chosen backend and returns a line that says which one
 // it is and why.
-func openBackend(flag string) (compute.Backend, string, error) {
+func openBackend(flag string) (device, string, error) {
 	c := chooseBackend(flag)
 	if err := c.check(); err != nil {
-		return nil, "", err
+		return device{}, "", err
 	}
 	config, fused, err := cutFusedAttention(c.config)
 	if err != nil {
-		return nil, "", fmt.Errorf("backend %s (%s): %w", c.config, c.why, err)
+		return device{}, "", fmt.Errorf("backend %s (%s): %w", c.config, c.why, err)
 	}
 	b, err := compute.NewWithConfig(config)
 	if err != nil {
-		return nil, "", fmt.Errorf("backend %s: %w (see 'impulse doctor')", c.config, err)
+		return device{}, "", fmt.Errorf("backend %s: %w (see 'impulse doctor')", c.config, err)
+	}
+	d := device{b, salamandra.DefaultOptions()}
+	if c.kind() == "xla" {
+		d.options.Compiled = trimMemory
 	}
 	line := fmt.Sprintf("backend %s (%s)", c.config, c.why)
 	has := b.Capabilities().Operations[compute.OpTypeFusedScaledDotProductAttentionVJP]
 	if fused == "false" || fused == "" && has && beforeAmpere() {
-		b = salamandra.WithoutFusedAttention(b)
+		d.options.PlainAttention = true
 		line += ", attention from matrix products"
 	}
 	if c.kind() == "go" {
 		line += fmt.Sprintf(", %d threads", runtime.GOMAXPROCS(0))
 	}
-	return b, line, nil
+	return d, line, nil
 }
 
 // cutFusedAttention takes fused_attention out of a backend's options: it is not

@@ -12,7 +12,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/gomlx/compute"
 	"github.com/spf13/cobra"
 
 	"github.com/impulse-salamandra/finetune/evalx"
@@ -51,7 +50,7 @@ takes about a minute on two cores.`,
 // demo is the state of one run.
 type demo struct {
 	dir      string
-	backend  compute.Backend
+	device   device
 	out, log io.Writer
 	scores   []demoScore
 }
@@ -71,13 +70,13 @@ func runDemo(ctx context.Context, o demoOptions, out, log io.Writer) error {
 		return err
 	}
 	defer remove()
-	backend, line, err := openBackend(o.Backend)
+	device, line, err := openBackend(o.Backend)
 	if err != nil {
 		return err
 	}
-	defer backend.Finalize()
+	defer device.backend.Finalize()
 	fmt.Fprintln(out, line)
-	d := &demo{dir: dir, backend: backend, out: out, log: log}
+	d := &demo{dir: dir, device: device, out: out, log: log}
 	if err := os.CopyFS(dir, mustSub(demoFiles, "demo")); err != nil {
 		return err
 	}
@@ -171,7 +170,7 @@ func (d *demo) train(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return o.train(ctx, d.backend, o.Model, data, d.out, d.log)
+	return o.train(ctx, d.device, o.Model, data, d.out, d.log)
 }
 
 func (d *demo) merge(ctx context.Context) error {
@@ -193,7 +192,7 @@ func (d *demo) validate(ctx context.Context, name, model string, constrained boo
 	if err != nil {
 		return err
 	}
-	s, err := o.validate(ctx, d.backend, batches, d.out, d.log)
+	s, err := o.validate(ctx, d.device, batches, d.out, d.log)
 	if err != nil {
 		return err
 	}

@@ -62,17 +62,20 @@ func runDoctor(ctx context.Context, flag string, out io.Writer) error {
 	if env := os.Getenv(compute.ConfigEnvVar); env != "" {
 		line(compute.ConfigEnvVar, "%s", env)
 	}
+	if set := os.Getenv(tunablesVar); set != "" {
+		line(tunablesVar, "%s", set)
+	}
 	if dir, err := hub.CacheDir(); err == nil {
 		line("models", "local directories, and hub ids found in %s", dir)
 	}
-	b, chosen, err := openBackend(flag)
+	d, chosen, err := openBackend(flag)
 	if err != nil {
 		return err
 	}
-	defer b.Finalize()
+	defer d.backend.Finalize()
 	line("chosen", "%s", strings.TrimPrefix(chosen, "backend "))
-	line("device", "%s", b.DeviceDescription(0))
-	line("dtypes", "%s", workingDtypes(b))
+	line("device", "%s", d.backend.DeviceDescription(0))
+	line("dtypes", "%s", workingDtypes(d.backend))
 	return nil
 }
 

@@ -114,13 +114,13 @@ func runServe(ctx context.Context, o serveOptions, l net.Listener, out, log io.W
 	if err := serve.CheckListener(l, len(o.Serve.Keys) > 0 || o.Serve.Insecure); err != nil {
 		return fmt.Errorf("%w: --api-key-file FILE, or --insecure", err)
 	}
-	backend, line, err := openBackend(o.Backend)
+	device, line, err := openBackend(o.Backend)
 	if err != nil {
 		return err
 	}
-	defer backend.Finalize()
+	defer device.backend.Finalize()
 	fmt.Fprintln(out, line)
-	p, err := openPrompted(ctx, backend, o.promptedOptions, out, log)
+	p, err := openPrompted(ctx, device, o.promptedOptions, out, log)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"path/filepath"
 
-	"github.com/gomlx/compute"
 	"github.com/spf13/cobra"
 
 	"github.com/impulse-salamandra/finetune/lora"
@@ -67,19 +66,19 @@ func runTrain(ctx context.Context, o trainOptions, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	backend, line, err := openBackend(o.Backend)
+	device, line, err := openBackend(o.Backend)
 	if err != nil {
 		return err
 	}
-	defer backend.Finalize()
+	defer device.backend.Finalize()
 	fmt.Fprintln(out, line)
 	if o.DryRun {
-		return o.planMemory(backend, base, data, out)
+		return o.planMemory(device.backend, base, data, out)
 	}
 	if err := tryDir(o.OutputDir); err != nil {
 		return named("--output-dir", err)
 	}
-	return o.train(ctx, backend, base, data, out, log)
+	return o.train(ctx, device, base, data, out, log)
 }
 
 // baseModel finds the model to train and checks that the flags suit it.
@@ -105,8 +104,8 @@ type trainRun struct {
 }
 
 // train loads the model, trains and writes the adapter.
-func (o *trainOptions) train(ctx context.Context, backend compute.Backend, base string, data *trainingData, out, log io.Writer) error {
-	err := o.planMemory(backend, base, data, out)
+func (o *trainOptions) train(ctx context.Context, device device, base string, data *trainingData, out, log io.Writer) error {
+	err := o.planMemory(device.backend, base, data, out)
 	if err != nil {
 		return err
 	}
@@ -115,8 +114,8 @@ func (o *trainOptions) train(ctx context.Context, backend compute.Backend, base 
 	}
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r := &trainRun{o: o, data: data, memory: peakMemory(watching, backend), out: out, log: log}
-	if r.model, err = loadModel(ctx, backend, base, o.Dtype, log); err != nil {
+	r := &trainRun{o: o, data: data, memory: peakMemory(watching, device.backend), out: out, log: log}
+	if r.model, err = loadModel(ctx, device, base, o.Dtype, log); err != nil {
 		return err
 	}
 	defer r.model.Close()
@@ -132,7 +131,7 @@ func (o *trainOptions) train(ctx context.Context, backend compute.Backend, base 
 	}
 	config.Checkpoints.Identity = map[string]string{
 		"base weights": data.contract.BaseSHA256, "tokenizer": data.contract.TokenizerSHA256,
-		"backend": backend.Name(), "dtype": r.model.DType().String(), "metric": fmt.Sprint(o.Metric, " constrained ", o.Constrained),
+		"backend": device.backend.Name(), "dtype": r.model.DType().String(), "metric": fmt.Sprint(o.Metric, " constrained ", o.Constrained),
 	}
 	if r.trainer, err = train.New(r.model, r.layers, data.train, data.eval, config); err != nil {
 		return err

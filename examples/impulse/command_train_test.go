@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -301,8 +302,17 @@ func TestFusedAttentionOption(t *testing.T) {
 	}
 	_, _, err := openBackend("go:ops_sequential,fused_attention=no")
 	require.ErrorContains(t, err, "fused_attention=no, want true or false")
-	b, line, err := openBackend("go:ops_sequential,fused_attention=false")
+	d, line, err := openBackend("go:ops_sequential,fused_attention=false")
 	require.NoError(t, err)
-	defer b.Finalize()
+	defer d.backend.Finalize()
+	require.True(t, d.options.PlainAttention)
+
+	if !slices.Contains(xlaPlugins(), "cpu") {
+		t.Log("training with the option is not tried: no XLA plugin for the CPU (PJRT_PLUGIN_LIBRARY_PATH)")
+		return
+	}
+	status, out, errs := impulseMain(t, "train", "--backend", "xla:cpu,fused_attention=false", "--model", tinyModel, "--data", prepared(t, 4),
+		"--output-dir", t.TempDir(), "--max-steps", "2", "--batch-size", "2", "--eval-split", "0", "--report-samples", "0")
+	require.Zero(t, status, out+errs)
 	require.Contains(t, line, "attention from matrix products")
 }

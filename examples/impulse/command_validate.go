@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gomlx/compute"
 	"github.com/spf13/cobra"
 
 	"github.com/impulse-salamandra/finetune/dataset/impulse"
@@ -140,13 +139,13 @@ func runValidate(ctx context.Context, o validateOptions, out, log io.Writer) err
 	if o.Predictions != "" {
 		s, err = o.scoreFile(ctx, batches, out)
 	} else {
-		backend, line, e := openBackend(o.Backend)
+		device, line, e := openBackend(o.Backend)
 		if e != nil {
 			return e
 		}
-		defer backend.Finalize()
+		defer device.backend.Finalize()
 		fmt.Fprintln(out, line)
-		s, err = o.validate(ctx, backend, batches, out, log)
+		s, err = o.validate(ctx, device, batches, out, log)
 	}
 	if err != nil {
 		return err
@@ -211,8 +210,8 @@ func (o *validateOptions) scoreFile(ctx context.Context, batches *impulse.Batche
 }
 
 // validate asks the model and scores its answers.
-func (o *validateOptions) validate(ctx context.Context, backend compute.Backend, batches *impulse.Batches, out, log io.Writer) (scored, error) {
-	p, err := openPrompted(ctx, backend, o.promptedOptions, out, log)
+func (o *validateOptions) validate(ctx context.Context, device device, batches *impulse.Batches, out, log io.Writer) (scored, error) {
+	p, err := openPrompted(ctx, device, o.promptedOptions, out, log)
 	if err != nil {
 		return scored{}, err
 	}

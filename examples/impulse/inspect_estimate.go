@@ -29,10 +29,11 @@ func (o *inspectOptions) estimate(base string, r *inspect.Report) ([]inspect.Fac
 		steps = min(steps, o.Train.MaxSteps)
 	}
 	epochs := float64(steps) / float64(perEpoch)
-	backend, _, err := openBackend(o.Backend)
+	device, _, err := openBackend(o.Backend)
 	if err != nil {
 		return nil, err
 	}
+	backend := device.backend
 	defer backend.Finalize()
 	facts := []inspect.Fact{{Name: "steps", Value: fmt.Sprintf("%d in %.3g epochs", steps, epochs)}}
 	memory, limit, err := o.chooseMemory(backend, config, r.Train, r.Eval)

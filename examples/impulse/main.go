@@ -17,6 +17,7 @@ import (
 )
 
 func main() {
+	tuneAllocator()
 	os.Exit(execute(newRootCommand(), os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -23,19 +23,19 @@ func (o *mergeOptions) verifier(base string, out, log io.Writer) (verify func(co
 	if check.Prompts, err = o.verifyPrompts(base); err != nil {
 		return nil, nil, err
 	}
-	backend, line, err := openBackend(o.VerifyOn)
+	device, line, err := openBackend(o.VerifyOn)
 	if err != nil {
 		return nil, nil, err
 	}
 	fmt.Fprintln(out, line)
 	return func(ctx context.Context, dir string) error {
 		fmt.Fprintf(log, "comparing with base and adapter after %d prompts\n", len(check.Prompts))
-		difference, err := salamandra.CompareMerged(ctx, backend, dir, check)
+		difference, err := salamandra.CompareMerged(ctx, device.backend, dir, check)
 		if err == nil {
 			fmt.Fprintf(out, "verified: %v\n", difference)
 		}
 		return err
-	}, backend.Finalize, nil
+	}, device.backend.Finalize, nil
 }
 
 // attach puts the adapter, or what several come to, on the base.

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/gomlx/compute"
-
 	"github.com/impulse-salamandra/finetune/chatml"
 	"github.com/impulse-salamandra/finetune/chatml/templatecheck"
 	"github.com/impulse-salamandra/finetune/lora"
@@ -84,10 +82,12 @@ func warnTemplate(dir string, t chatml.Template, out io.Writer) error {
 }
 
 // loadModel loads a model and shows how far it is.
-func loadModel(ctx context.Context, backend compute.Backend, dir, dtype string, log io.Writer) (*salamandra.Model, error) {
+func loadModel(ctx context.Context, d device, dir, dtype string, log io.Writer) (*salamandra.Model, error) {
 	bar := newProgress(log, "loading "+dir)
 	defer bar.done()
-	return salamandra.Load(ctx, backend, dir, salamandra.Options{Dtype: dtype, Progress: func(done, total int64) { bar.set(done, total, "") }})
+	opts := d.options
+	opts.Dtype, opts.Progress = dtype, func(done, total int64) { bar.set(done, total, "") }
+	return salamandra.Load(ctx, d.backend, dir, opts)
 }
 
 // hashWeights is the identity of a model's weights in a contract.

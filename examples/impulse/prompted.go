@@ -10,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/gomlx/compute"
-
 	"github.com/impulse-salamandra/finetune/chatml"
 	"github.com/impulse-salamandra/finetune/dataset/impulse"
 	"github.com/impulse-salamandra/finetune/evalx"
@@ -79,7 +77,7 @@ const queryPath = "meta.original_query"
 // base, or a model directory. Prompt and schema are those of its prompt.json;
 // a flag that differs wins, with a warning, and any other difference is
 // refused.
-func openPrompted(ctx context.Context, backend compute.Backend, o promptedOptions, out, log io.Writer) (*prompted, error) {
+func openPrompted(ctx context.Context, device device, o promptedOptions, out, log io.Writer) (*prompted, error) {
 	dir, err := findModel(ctx, "--model-path", o.ModelPath, log)
 	if err != nil {
 		return nil, err
@@ -103,7 +101,7 @@ func openPrompted(ctx context.Context, backend compute.Backend, o promptedOption
 	if err := warnTemplate(base, p.contract.Template(), out); err != nil {
 		return nil, err
 	}
-	if p.model, err = loadModel(ctx, backend, base, o.Dtype, log); err != nil {
+	if p.model, err = loadModel(ctx, device, base, o.Dtype, log); err != nil {
 		return nil, err
 	}
 	if p.adapter, err = attach(p.model, adapter, o.MaxRank); err != nil {

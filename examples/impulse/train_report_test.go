@@ -77,10 +77,10 @@ func TestReadSamples(t *testing.T) {
 
 // TestSamplesTimeout: answers that take too long are given up and say so.
 func TestSamplesTimeout(t *testing.T) {
-	backend, _, err := openBackend("go")
+	device, _, err := openBackend("go")
 	require.NoError(t, err)
-	defer backend.Finalize()
-	model, err := loadModel(t.Context(), backend, tinyModel, "auto", io.Discard)
+	defer device.backend.Finalize()
+	model, err := loadModel(t.Context(), device, tinyModel, "auto", io.Discard)
 	require.NoError(t, err)
 	defer model.Close()
 	layers, err := lora.Inject(model, lora.DefaultConfig(), 1)

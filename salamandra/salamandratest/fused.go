@@ -10,22 +10,18 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
-
-	"github.com/impulse-salamandra/finetune/salamandra"
 )
 
-// OnFused runs a test with a backend that has attention of its own, beside one
-// that has not: the stand-in [FusedAttention] everywhere, and cuDNN's where there
-// is a GPU.
-func OnFused(t *testing.T, test func(t *testing.T, fused, plain compute.Backend)) {
+// OnFused runs a test with a backend that has attention of its own: the stand-in
+// [FusedAttention] everywhere, and cuDNN's where there is a GPU.
+func OnFused(t *testing.T, test func(t *testing.T, b compute.Backend)) {
 	OnEach(t, func(t *testing.T, b compute.Backend) {
-		plain := salamandra.WithoutFusedAttention(b)
-		t.Run("stand-in", func(t *testing.T) { test(t, &FusedAttention{Backend: b}, plain) })
+		t.Run("stand-in", func(t *testing.T) { test(t, &FusedAttention{Backend: b}) })
 		t.Run("its own", func(t *testing.T) {
 			if !b.Capabilities().Operations[compute.OpTypeFusedScaledDotProductAttentionVJP] {
 				t.Skipf("%s has no fused attention: set GOMLX_BACKEND=xla:cuda on a machine with an NVIDIA GPU", b.Description())
 			}
-			test(t, b, plain)
+			test(t, b)
 		})
 	})
 }

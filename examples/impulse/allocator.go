@@ -1,0 +1,50 @@
+//go:build linux && cgo && !noxla
+
+package main
+
+// #include <stdlib.h>
+// #ifdef __GLIBC__
+// #include <malloc.h>
+// static void trim(void) { malloc_trim(0); }
+// #else
+// static void trim(void) {}
+// #endif
+import "C"
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// XLA on a CPU takes the memory of its products from glibc, which by default
+// keeps what it is given back, in pieces of many sizes: two thirds of a training
+// run's memory in bfloat16. With these settings arrays go back to the system at
+// once, and come from it in huge pages, which makes up for the time
+// (docs/benchmarks.md). glibc reads them when a program starts and not later.
+const tunables = "glibc.malloc.mmap_threshold=4194304:glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
+
+// tuneAllocator starts the program anew with those settings where XLA may run on
+// the CPU, unless the environment has settings of its own. It returns where there
+// is nothing to do, or where that fails.
+func tuneAllocator() {
+	set := os.Getenv(tunablesVar)
+	if strings.Contains(set, "glibc.malloc.") || !slices.Contains(xlaPlugins(), "cpu") {
+		return
+	}
+	if set != "" {
+		set += ":"
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return
+	}
+	if err = os.Setenv(tunablesVar, set+tunables); err == nil {
+		_ = syscall.Exec(self, os.Args, os.Environ())
+	}
+}
+
+// trimMemory gives back what compiling took, of which glibc keeps most: small
+// pieces lie between those still needed.
+func trimMemory() { C.trim() }

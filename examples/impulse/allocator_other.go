@@ -1,0 +1,7 @@
+//go:build !linux || !cgo || noxla
+
+package main
+
+func tuneAllocator() {}
+
+func trimMemory() {}
