@@ -66,20 +66,21 @@ func PlanMemory(j Job, checkpointing bool) MemoryPlan {
 	return p
 }
 
-// programs is what the programs of a plan to train on keep on the host.
+// programs is what the programs of a plan to train on take on the host.
 func (j Job) programs(plan *dataset.Plan) int64 {
-	n, size := int64(0), int64(j.Dtype.Size())
-	for _, s := range plan.Shapes {
-		n += programBytesPerBlock * int64(j.Model.NumHiddenLayers)
-		if size < 4 {
-			n += int64(halfCopies * float64(size*j.activations(int64(len(plan.Prefix)), s, false)))
+	n := programBytesPerBlock * int64(j.Model.NumHiddenLayers*len(plan.Shapes))
+	if size := int64(j.Dtype.Size()); size < 4 {
+		most := int64(0)
+		for _, s := range plan.Shapes {
+			most = max(most, size*j.activations(int64(len(plan.Prefix)), s, false))
 		}
+		n += int64(halfCopies * float64(most))
 	}
 	return n
 }
 
-// What cannot be counted from shapes was measured, XLA on a CPU with float32
-// (docs/benchmarks.md).
+// What cannot be counted from shapes was measured, XLA on a CPU with the
+// allocator's settings of the package documentation (docs/benchmarks.md).
 const (
 	// logitCopies, scoreCopies and blockCopies are how many arrays of a chunk's
 	// logits, of a block's scores of attention and of its activations exist at
@@ -87,10 +88,10 @@ const (
 	logitCopies, scoreCopies, blockCopies = 3, 3, 4
 	// programBytes is what XLA takes, programBytesPerBlock what it keeps after
 	// compiling for a shape; programs of evaluation take less and are left out.
-	programBytes, programBytesPerBlock = 350e6, 24e6
-	// halfCopies is how much of a shape's activations without checkpointing XLA
-	// keeps on a CPU once more, for each shape, for products in half precision.
-	halfCopies = 1.4
+	programBytes, programBytesPerBlock = 350e6, 13.5e6
+	// halfCopies is how much products in half precision take on a CPU, in parts
+	// of the largest shape's activations without checkpointing.
+	halfCopies = 0.4
 )
 
 // activations counts the numbers that exist at once in the forward and backward
