@@ -13,6 +13,7 @@ import "C"
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -30,7 +31,7 @@ const tunables = "glibc.malloc.mmap_threshold=4194304:glibc.malloc.arena_max=2:g
 // is nothing to do, or where that fails.
 func tuneAllocator() {
 	set := os.Getenv(tunablesVar)
-	if strings.Contains(set, "glibc.malloc.") || !slices.Contains(xlaPlugins(), "cpu") {
+	if strings.Contains(set, "glibc.malloc.") || !cpuPluginFile() {
 		return
 	}
 	if set != "" {
@@ -43,6 +44,19 @@ func tuneAllocator() {
 	if err = os.Setenv(tunablesVar, set+tunables); err == nil {
 		_ = syscall.Exec(self, os.Args, os.Environ())
 	}
+}
+
+// cpuPluginFile tells whether there is a plugin for the CPU where go-xla looks
+// first, without loading it.
+func cpuPluginFile() bool {
+	dirs := filepath.SplitList(os.Getenv("PJRT_PLUGIN_LIBRARY_PATH"))
+	if len(dirs) == 0 {
+		dirs = []string{"/usr/local/lib/go-xla", filepath.Join(os.Getenv("HOME"), ".local/lib/go-xla")}
+	}
+	return slices.ContainsFunc(dirs, func(dir string) bool {
+		files, err := filepath.Glob(filepath.Join(dir, "pjrt*cpu*.so"))
+		return err == nil && len(files) > 0
+	})
 }
 
 // trimMemory gives back what compiling took, of which glibc keeps most: small
