@@ -33,6 +33,11 @@ func (t *Trainer) feed(plan *dataset.Plan, order [][]int, draw func(i int) []uin
 	go func() {
 		defer close(f.inputs)
 		for i, indices := range order {
+			select {
+			case <-f.stop: // close may have taken the last one
+				return
+			default:
+			}
 			var first []any
 			if draw != nil {
 				first = append(first, draw(i))
