@@ -145,18 +145,19 @@ func (b *Bound) dora(i int, x, weight *Node) *Node {
 	return Add(base, Add(Mul(SubScalar(ratio, 1), dropped), Mul(ratio, low.product())))
 }
 
-// timesTransposed is x·Wᵀ for x [N, in] and w [out, in]. Told nothing, gomlx
-// would compute the gradient of a product in half precision in float32.
-func timesTransposed(x, w *Node) *Node {
-	return Dot(x, w).WithAccumulatorDType(x.DType()).General([]int{1}, nil, []int{1}, nil)
-}
+// multiply is Dot told what to add up in. Told nothing, gomlx would compute the
+// gradient of a product in half precision in float32, and go-xla copy y.
+func multiply(x, y *Node) *DotBuilder { return Dot(x, y).WithAccumulatorDType(x.DType()) }
+
+// timesTransposed is x·Wᵀ for x [N, in] and w [out, in].
+func timesTransposed(x, w *Node) *Node { return multiply(x, w).General([]int{1}, nil, []int{1}, nil) }
 
 // times is x·W for x [N, out] and w [out, in].
-func times(x, w *Node) *Node { return DotGeneral(x, []int{1}, nil, w, []int{0}, nil) }
+func times(x, w *Node) *Node { return multiply(x, w).General([]int{1}, nil, []int{0}, nil) }
 
 // overRows is xᵀ·y for x [N, R] and y [N, out], in float32.
 func overRows(x, y *Node) *Node {
-	return Dot(turned(x), y).WithOutputDType(dtypes.Float32).General([]int{1}, nil, []int{0}, nil)
+	return multiply(turned(x), y).WithOutputDType(dtypes.Float32).General([]int{1}, nil, []int{0}, nil)
 }
 
 // turned is xᵀ for x [n, m], by a transpose that XLA does not take for a part of

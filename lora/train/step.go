@@ -84,8 +84,10 @@ func headLoss(t salamandra.Transformer, h, labels, weights *Node, wantGradient b
 	vocabulary := Iota(g, shapes.Make(labels.DType(), logits.Shape().Dimensions...), 1)
 	isLabel := ConvertDType(Equal(vocabulary, ExpandAxes(labels, -1)), dtypes.Float32)
 	dLogits := Mul(Sub(Exp(Sub(logits, logSum)), isLabel), ExpandAxes(weights, -1))
-	w := t.HeadWeight() // [V, C]
-	return loss, ConvertDType(DotGeneral(ConvertDType(dLogits, w.DType()), []int{1}, nil, w, []int{0}, nil), dtypes.Float32)
+	w := t.HeadWeight() // [V, C]; told what to add up in, go-xla does not copy it
+	dh = Dot(ConvertDType(dLogits, w.DType()), w).WithAccumulatorDType(w.DType()).WithOutputDType(dtypes.Float32).
+		General([]int{1}, nil, []int{0}, nil)
+	return loss, dh
 }
 
 // flatten joins gradients into one vector [n] in the order of the factors.
