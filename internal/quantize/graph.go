@@ -1,0 +1,93 @@
+package quantize
+
+import (
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/impulse-salamandra/finetune/internal/products"
+)
+
+// nf4Weight is an NF4 in a graph.
+type nf4Weight struct {
+	out, in int
+	packed  *Node // [⌈out/2⌉, in] uint8; see NF4.rows
+	absmax  *Node // [blocks] float32
+}
+
+// Linear implements [products.Weight].
+func (w nf4Weight) Linear(x *Node) *Node { return products.Linear(x, w.Matrix(x)) }
+
+// Matrix implements [products.Weight]: values times scales in float32, rounded once.
+func (w nf4Weight) Matrix(x *Node) *Node {
+	packed := after(x, w.packed)
+	codes := Concatenate([]*Node{
+		BitwiseShiftRightLogicalScalar(packed, uint8(4)),
+		BitwiseAnd(packed, Scalar(x.Graph(), dtypes.Uint8, uint8(15))),
+	}, 0) // [2·⌈out/2⌉, in]
+	if w.out%2 != 0 {
+		codes = SliceAxis(codes, 0, AxisRange(0, w.out))
+	}
+	return ConvertDType(Mul(nf4Lookup(codes), w.scales()), x.DType())
+}
+
+// scales are those of each weight, [out, in].
+func (w nf4Weight) scales() *Node {
+	n := w.absmax.Shape().Dim(0)
+	each := Reshape(BroadcastToDims(InsertAxes(w.absmax, -1), n, blockSize), n*blockSize)
+	if size := w.out * w.in; size < n*blockSize { // the last block is short
+		each = Slice(each, AxisRange(0, size))
+	}
+	return Reshape(each, w.out, w.in)
+}
+
+// after returns codes, not before x is there. What is made of codes only would be made
+// once, and be kept from the forward pass to the backward pass.
+//
+// gomlx's barrier adds zero times a number of x, which XLA takes out again where it is
+// of whole numbers: so it is put before a zero in float32.
+func after(x, codes *Node) *Node {
+	zero := SchedulingBarrier(ScalarZero(x.Graph(), dtypes.Float32), x)
+	return BitwiseOr(codes, ConvertDType(zero, codes.DType()))
+}
+
+// nf4Lookup returns the values of codes in float32, chosen by one bit after the other:
+// XLA makes one loop of it, where a gather may end one.
+func nf4Lookup(codes *Node) *Node {
+	g := codes.Graph()
+	var bits [4]*Node
+	for i := range bits {
+		bits[i] = NotEqual(BitwiseAnd(codes, Scalar(g, dtypes.Uint8, uint8(1<<i))), ScalarZero(g, dtypes.Uint8))
+	}
+	var among func(bit, first int) *Node
+	among = func(bit, first int) *Node {
+		if bit < 0 {
+			return Scalar(g, dtypes.Float32, nf4Values[first])
+		}
+		return Where(bits[bit], among(bit-1, first|1<<bit), among(bit-1, first))
+	}
+	return among(3, 0)
+}
+
+// int8Weight is an Int8 in a graph.
+type int8Weight struct {
+	codes  *Node // [out, in] int8
+	scales *Node // [out] float32
+}
+
+// Linear implements [products.Weight]. The scales multiply the product, which has
+// fewer numbers than the weight, and is exact where the weight would be rounded.
+func (w int8Weight) Linear(x *Node) *Node {
+	y := products.Linear(x, w.codesAs(x))
+	return ConvertDType(Mul(ConvertDType(y, dtypes.Float32), InsertAxes(w.scales, 0)), x.DType())
+}
+
+// Matrix implements [products.Weight].
+func (w int8Weight) Matrix(x *Node) *Node {
+	codes := ConvertDType(after(x, w.codes), dtypes.Float32)
+	return ConvertDType(Mul(codes, InsertAxes(w.scales, -1)), x.DType())
+}
+
+// codesAs are the codes in the dtype of x, which holds them exactly.
+func (w int8Weight) codesAs(x *Node) *Node {
+	return ConvertDType(after(x, w.codes), x.DType())
+}

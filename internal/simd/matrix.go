@@ -1,0 +1,203 @@
+package simd
+
+import "sync"
+
+const (
+	tileRows    = 6   // rows of the largest kernel
+	tileColumns = 16  // columns of all kernels
+	depth       = 384 // terms that are added up before they are stored: a panel of 24 KB
+	blockBytes  = 1 << 19
+)
+
+// Matrix is a view of rows and columns: element (i, j) is Data[i*Row+j*Column], or
+// the same place of Half, whose elements are bfloat16. One of the two is nil.
+type Matrix struct {
+	Data        []float32
+	Half        []uint16
+	Row, Column int
+}
+
+// from returns the view that begins at row i, column j.
+func (m Matrix) from(i, j int) Matrix {
+	at := i*m.Row + j*m.Column
+	if m.Half != nil {
+		m.Half = m.Half[at:]
+	} else {
+		m.Data = m.Data[at:]
+	}
+	return m
+}
+
+// Product is one of several matrix products of a size: C [M, N] = A [M, K] · B [K, N].
+type Product struct {
+	C    []float32 // by rows, without gaps
+	A, B Matrix
+}
+
+// Multiply computes products of one size, on all processors.
+func Multiply(products int, product func(i int) Product, m, n, k int) {
+	if products*m*n == 0 {
+		return
+	}
+	// Tasks of about a million multiplications, cut by rows first: whoever takes a
+	// range of rows packs all of B that it needs.
+	rows := max(24, min(blockBytes/4/max(1, min(k, depth)), (m+3)/4)) / tileRows * tileRows
+	panels := (n + tileColumns - 1) / tileColumns
+	rowTasks := (m + rows - 1) / rows
+	columnTasks := max(1, min(panels, min(8, products*m*n*k/(1<<19))/(products*rowTasks)))
+	Parallel(products*rowTasks*columnTasks, func(task int) {
+		p := product(task / (rowTasks * columnTasks))
+		r, c := task/columnTasks%rowTasks*rows, task%columnTasks
+		multiply(p, r, min(r+rows, m), c*panels/columnTasks*tileColumns, min((c+1)*panels/columnTasks*tileColumns, n), n, k)
+	})
+}
+
+// scratch holds what a task copies: a panel of B, rows of A, and a tile's edge.
+type scratch struct {
+	panel [depth * tileColumns]float32
+	edge  [tileRows * tileColumns]float32
+	rows  []float32
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// multiply computes rows [r0, r1) and columns [c0, c1) of a product with n columns.
+func multiply(p Product, r0, r1, c0, c1, n, k int) {
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	if k == 0 {
+		for i := r0; i < r1; i++ {
+			clear(p.C[i*n+c0 : i*n+c1])
+		}
+		return
+	}
+	a := p.A.from(r0, 0)
+	if a.Half != nil || a.Column != 1 && k > 1 {
+		a = s.copyRows(a, r1-r0, k)
+	}
+	pieces := (k + depth - 1) / depth
+	for piece := range pieces {
+		k0, k1 := piece*k/pieces, (piece+1)*k/pieces
+		for c := c0; c < c1; c += tileColumns {
+			width := min(tileColumns, c1-c)
+			pack(s.panel[:(k1-k0)*tileColumns], p.B.from(k0, c), k1-k0, width)
+			for r := r0; r < r1; r += tileRows {
+				high := min(tileRows, r1-r)
+				rows := a.Data[(r-r0)*a.Row+k0:]
+				if width == tileColumns {
+					tile(high, p.C[r*n+c:], n, rows, a.Row, s.panel[:], k1-k0, piece > 0)
+					continue
+				}
+				tile(high, s.edge[:], tileColumns, rows, a.Row, s.panel[:], k1-k0, false)
+				for i := range high {
+					to := p.C[(r+i)*n+c:][:width]
+					for j, x := range s.edge[i*tileColumns:][:width] {
+						if piece > 0 {
+							x += to[j]
+						}
+						to[j] = x
+					}
+				}
+			}
+		}
+	}
+}
+
+// copyRows copies a view to float32, by rows.
+func (s *scratch) copyRows(a Matrix, m, k int) Matrix {
+	if cap(s.rows) < m*k {
+		s.rows = make([]float32, m*k)
+	}
+	s.rows = s.rows[:m*k]
+	for i := range m {
+		to := s.rows[i*k:][:k]
+		switch {
+		case a.Half != nil && a.Column == 1:
+			Widen(to, a.Half[i*a.Row:][:k])
+		case a.Half != nil:
+			for j := range to {
+				to[j] = widen(a.Half[i*a.Row+j*a.Column])
+			}
+		default:
+			for j := range to {
+				to[j] = a.Data[i*a.Row+j*a.Column]
+			}
+		}
+	}
+	return Matrix{Data: s.rows, Row: k, Column: 1}
+}
+
+// pack copies k rows of up to sixteen columns to a panel, [k][16], zeros at the right.
+func pack(panel []float32, b Matrix, k, width int) {
+	if width < tileColumns {
+		clear(panel)
+	}
+	switch {
+	case b.Column == 1 && b.Half == nil && width == tileColumns:
+		for i := range k {
+			copy(panel[i*tileColumns:][:tileColumns], b.Data[i*b.Row:])
+		}
+	case b.Row == 1 && b.Half == nil && width == tileColumns:
+		packTransposed(panel, b.Data, b.Column, k)
+	case b.Half == nil && b.Row < b.Column:
+		for j := range width {
+			for i := range k {
+				panel[i*tileColumns+j] = b.Data[i*b.Row+j*b.Column]
+			}
+		}
+	case b.Half == nil:
+		for i := range k {
+			for j := range width {
+				panel[i*tileColumns+j] = b.Data[i*b.Row+j*b.Column]
+			}
+		}
+	case b.Row == 1 && width == tileColumns:
+		var wide [tileColumns * 64]float32
+		for from := 0; from < k; from += 64 {
+			n := min(64, k-from)
+			for j := range tileColumns {
+				Widen(wide[j*64:][:n], b.Half[j*b.Column+from:][:n])
+			}
+			packTransposed(panel[from*tileColumns:], wide[:], 64, n)
+		}
+	case b.Column == 1:
+		for i := range k {
+			Widen(panel[i*tileColumns:][:width], b.Half[i*b.Row:][:width])
+		}
+	default:
+		for i := range k {
+			for j := range width {
+				panel[i*tileColumns+j] = widen(b.Half[i*b.Row+j*b.Column])
+			}
+		}
+	}
+}
+
+// tileGo is the kernels' law: c [rows, 16] = or += a [rows, k] · b [k, 16].
+func tileGo(rows int, c []float32, ldc int, a []float32, lda int, b []float32, k int, add bool) {
+	for i := range rows {
+		var sums [tileColumns]float32
+		for j, x := range a[i*lda:][:k] {
+			for l, y := range b[j*tileColumns:][:tileColumns] {
+				sums[l] += x * y
+			}
+		}
+		to := c[i*ldc:][:tileColumns]
+		for l, x := range sums {
+			if add {
+				x += to[l]
+			}
+			to[l] = x
+		}
+	}
+}
+
+// packTransposedGo lays sixteen rows of k numbers out as k rows of sixteen.
+func packTransposedGo(panel, b []float32, stride, k int) {
+	for i := range k {
+		to := panel[i*tileColumns:][:tileColumns]
+		for j := range to {
+			to[j] = b[i+j*stride]
+		}
+	}
+}
