@@ -5,37 +5,19 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-)
-
-// Errors of encoding.
-var (
-	// ErrControlToken: the tokenizer has no id for a token the template needs.
-	ErrControlToken = errors.New("control token missing in the tokenizer")
-	// ErrNoAnswer: nothing would be trained, since the conversation has no
-	// assistant turn or the answer to train is blank.
-	ErrNoAnswer = errors.New("no answer to train")
+	"unicode/utf8"
 )
 
 // Tokenizer is what this package needs of a tokenizer.
 type Tokenizer interface {
 	// EncodeText returns the ids of plain text, in which the spelling of a
-	// special token is text like any other. No BOS or EOS is added; first says
-	// that the text begins the sequence, which matters to tokenizers that put
+	// special token is text like any other. No BOS or EOS is added; first is set
+	// for the text that begins the sequence, which matters to tokenizers that put
 	// a space there.
 	EncodeText(text string, first bool) []int32
 	// TokenID returns the id of a token by its spelling.
 	TokenID(token string) (int32, bool)
 }
-
-// Turns says which answers of a conversation are trained.
-type Turns int
-
-const (
-	// AllTurns trains every assistant turn.
-	AllTurns Turns = iota
-	// LastTurn trains the last assistant turn only; earlier ones are context.
-	LastTurn
-)
 
 // Encoding is a conversation as ids. Train has one entry per id: true for the
 // tokens of trained answers and the [EndToken] after each, false for all else,
@@ -47,59 +29,79 @@ type Encoding struct {
 
 // Encode returns the training ids of a conversation. For each assistant turn i
 // the ids start with those that [Template.EncodePrompt] gives for messages[:i].
+// Every assistant turn is trained, but for those that are [Message.Untrained].
 //
-// It fails with [ErrTemplate], [ErrControlToken], the errors of
-// [CheckMessages], and [ErrNoAnswer] if there is no assistant turn or a trained
-// one is blank; all faults are reported together.
-func (t Template) Encode(tok Tokenizer, messages []Message, turns Turns) (Encoding, error) {
+// It fails as EncodePrompt does, and if no answer is to be trained or one of
+// these is blank; all faults are reported together.
+func (t Template) Encode(tok Tokenizer, messages []Message) (Encoding, error) {
 	e, err := t.newEncoder(tok)
-	err = errors.Join(err, CheckMessages(messages), checkAnswers(messages, turns))
-	if err != nil {
+	if err = errors.Join(err, checkMessages(messages), checkAnswers(messages)); err != nil {
 		return Encoding{}, err
 	}
-	messages = t.withDefaultSystem(messages)
-	for i, m := range messages {
-		e.turn(m, turns.train(messages, i))
+	for _, m := range t.withDefaultSystem(messages) {
+		e.turn(m)
 	}
-	return e.out, nil
+	return e.out, e.err
 }
 
 // EncodePrompt returns the ids that ask the model for the next answer: the
-// conversation and the header of an assistant turn. It fails with
-// [ErrTemplate], [ErrControlToken] and the errors of [CheckMessages].
+// conversation and the header of an assistant turn. It fails with [ErrMessage],
+// with the error of [Template.Validate], and if the tokenizer lacks a control
+// token.
 func (t Template) EncodePrompt(tok Tokenizer, messages []Message) ([]int32, error) {
+	e, err := t.newPrompt(tok, messages)
+	if err != nil {
+		return nil, err
+	}
+	e.text(header(Assistant))
+	return e.out.IDs, e.err
+}
+
+// EncodePrefix returns the ids that [Template.EncodePrompt] gives first for every
+// conversation that begins with these messages, of which there may be none, and
+// goes on: the messages, and the token that opens the next turn. It fails as
+// EncodePrompt does.
+func (t Template) EncodePrefix(tok Tokenizer, messages []Message) ([]int32, error) {
+	e, err := t.newPrompt(tok, messages)
+	if err != nil {
+		return nil, err
+	}
+	return e.out.IDs, e.err
+}
+
+// newPrompt encodes messages and opens a turn.
+func (t Template) newPrompt(tok Tokenizer, messages []Message) (*encoder, error) {
 	e, err := t.newEncoder(tok)
-	if err := errors.Join(err, CheckMessages(messages)); err != nil {
+	if err := errors.Join(err, checkMessages(messages)); err != nil {
 		return nil, err
 	}
 	for _, m := range t.withDefaultSystem(messages) {
-		e.turn(m, false)
+		m.Untrained = true
+		e.turn(m)
 	}
 	e.add(false, e.start)
-	e.text(header(Assistant))
-	return e.out.IDs, nil
+	return e, nil
 }
 
-// train says whether message i is an answer to train.
-func (turns Turns) train(messages []Message, i int) bool {
-	isAnswer := func(m Message) bool { return m.Role == Assistant }
-	return isAnswer(messages[i]) && (turns == AllTurns || !slices.ContainsFunc(messages[i+1:], isAnswer))
-}
-
-func checkAnswers(messages []Message, turns Turns) error {
+func checkAnswers(messages []Message) error {
 	var faults []error
-	answers := 0
+	answers, trained := 0, 0
 	for i, m := range messages {
-		if !turns.train(messages, i) {
+		if m.Role != Assistant {
 			continue
 		}
-		answers++
-		if strings.TrimSpace(m.Content) == "" {
-			faults = append(faults, fmt.Errorf("chatml: messages[%d].content: %w: blank", i, ErrNoAnswer))
+		if answers++; m.Untrained {
+			continue
+		}
+		if trained++; strings.TrimSpace(m.Content) == "" {
+			faults = append(faults, fmt.Errorf("nothing to train: messages[%d].content is blank", i))
 		}
 	}
-	if answers == 0 {
-		return fmt.Errorf("chatml: %w: no message has role %q", ErrNoAnswer, Assistant)
+	switch {
+	case answers == 0:
+		return fmt.Errorf("nothing to train: no message has role %q", Assistant)
+	case trained == 0:
+		return fmt.Errorf("nothing to train: every message of role %q has weight 0", Assistant)
 	}
 	return errors.Join(faults...)
 }
@@ -109,22 +111,29 @@ func checkAnswers(messages []Message, turns Turns) error {
 type encoder struct {
 	tok        Tokenizer
 	start, end int32
+	controls   []int32 // ids that no text may get
 	out        Encoding
+	err        error // of text that cannot be encoded
 }
 
 // newEncoder resolves the control tokens and puts BOS if the template says so.
 func (t Template) newEncoder(tok Tokenizer) (*encoder, error) {
 	err := t.Validate()
-	id := func(token string) int32 {
+	e := &encoder{tok: tok}
+	id := func(token string, needed bool) int32 {
 		id, ok := tok.TokenID(token)
-		if !ok {
-			err = errors.Join(err, fmt.Errorf("chatml: %w: %q", ErrControlToken, token))
+		switch {
+		case ok:
+			e.controls = append(e.controls, id)
+		case needed:
+			err = errors.Join(err, fmt.Errorf("the tokenizer has no token %q, which the chat template needs", token))
 		}
 		return id
 	}
-	e := &encoder{tok: tok, start: id(StartToken), end: id(EndToken)}
+	bos := id(bosToken, t.BOS)
+	e.start, e.end = id(startToken, true), id(EndToken, true)
 	if t.BOS {
-		e.add(false, id(BOSToken))
+		e.add(false, bos)
 	}
 	return e, err
 }
@@ -134,12 +143,12 @@ func (e *encoder) add(train bool, ids ...int32) {
 	e.out.Train = append(e.out.Train, slices.Repeat([]bool{train}, len(ids))...)
 }
 
-// text adds untrained text. A control token always comes before it, so it
-// never begins the sequence.
-func (e *encoder) text(s string) { e.add(false, e.tok.EncodeText(s, false)...) }
+// text adds untrained text.
+func (e *encoder) text(s string) { e.add(false, e.encode(s)...) }
 
-func (e *encoder) turn(m Message, train bool) {
+func (e *encoder) turn(m Message) {
 	e.add(false, e.start)
+	train := m.Role == Assistant && !m.Untrained
 	if m.Role == Assistant {
 		e.text(header(Assistant))
 		e.add(train, e.answer(m.Content)...)
@@ -151,34 +160,55 @@ func (e *encoder) turn(m Message, train bool) {
 }
 
 // answer returns the ids of an answer as it continues the assistant header,
-// whose own ids stay as they are. Encoding the answer alone would not do: some
-// tokenizers put a space before any text. So it is encoded behind the header
-// and, where a token would straddle the border, behind the role alone.
+// whose own ids stay as they are. Encoding the answer by itself would not do:
+// some tokenizers put a space before any text. So it is encoded behind the header
+// and, where a token would straddle the border, behind the role.
 func (e *encoder) answer(text string) []int32 {
 	for _, before := range []string{header(Assistant), string(Assistant)} {
-		head := e.tok.EncodeText(before, false)
-		joint := e.tok.EncodeText(before+text, false)
+		head := e.encode(before)
+		joint := e.encode(before + text)
 		if len(joint) >= len(head) && slices.Equal(joint[:len(head)], head) {
 			return joint[len(head):]
 		}
 	}
-	return e.tok.EncodeText(text, false)
+	return e.encode(text)
 }
 
-// Visualize returns the text of an encoding with the trained spans between
-// "[[" and "]]", one glance showing what a model will learn from it. decode
-// turns ids into text with control tokens written out.
-func (e Encoding) Visualize(decode func(ids []int32) string) string {
-	var b strings.Builder
-	n := min(len(e.IDs), len(e.Train))
-	for from, to := 0, 0; from < n; from = to {
-		for to = from + 1; to < n && e.Train[to] == e.Train[from]; to++ {
-		}
-		if span := decode(e.IDs[from:to]); e.Train[from] {
-			b.WriteString("[[" + span + "]]")
-		} else {
-			b.WriteString(span)
+// encode returns the ids of text, which never begins the sequence: a control
+// token comes before it. What text spells stays text: a tokenizer may take a
+// turn mark in it for the mark, if its file does not call that token special.
+// There the text is cut inside the mark.
+func (e *encoder) encode(text string) []int32 {
+	ids := e.tok.EncodeText(text, false)
+	if !slices.ContainsFunc(ids, func(id int32) bool { return slices.Contains(e.controls, id) }) {
+		return ids
+	}
+	cut := insideMark(text)
+	if cut == len(text) {
+		e.err = fmt.Errorf("%w: the tokenizer gives a control token for the text %q", ErrMessage, text)
+		return nil
+	}
+	return slices.Concat(e.encode(text[:cut]), e.encode(text[cut:]))
+}
+
+// insideMark returns a place inside the first mark that text spells. A tokenizer
+// that normalizes may find marks in other spellings, which are found by halves.
+func insideMark(text string) int {
+	first := len(text)
+	for _, mark := range []string{startToken, EndToken, bosToken} {
+		if at := strings.Index(text, mark); at >= 0 {
+			first = min(first, at+1)
 		}
 	}
-	return b.String()
+	if first < len(text) {
+		return first
+	}
+	cut := len(text) / 2
+	for cut < len(text) && !utf8.RuneStart(text[cut]) {
+		cut++
+	}
+	if cut == 0 {
+		return len(text)
+	}
+	return cut
 }

@@ -7,16 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// Errors of message checks. They come wrapped with the message's index.
-var (
-	// ErrRole: a role is empty, holds a line break or a control token.
-	ErrRole = errors.New("bad role")
-	// ErrUTF8: text is not valid UTF-8, so it has no well-defined tokens.
-	ErrUTF8 = errors.New("not valid UTF-8")
-)
+// ErrMessage: a message cannot be encoded. The error says which and why.
+var ErrMessage = errors.New("bad message")
 
-// Role says who speaks. The four constants are those the models were trained
-// with; any other name of one line is passed on as it is.
+// Role is the speaker of a message. The four constants are those the models were
+// trained with; any other name of one line is passed on as it is.
 type Role string
 
 // Roles of the ChatML template.
@@ -32,36 +27,42 @@ const (
 type Message struct {
 	Role    Role   `json:"role"`
 	Content string `json:"content"`
+	// Untrained makes an answer part of the context: [Template.Encode] trains no
+	// token of it. Messages that are not answers are never trained.
+	Untrained bool `json:"-"`
 }
 
-// CheckMessages reports every message that cannot be encoded: an empty role
-// ([ErrRole]), a role with a line break or one of the control tokens
-// ([ErrRole]), and text that is not UTF-8 ([ErrUTF8]). Content may be empty
-// and may hold control tokens: they stay text.
-func CheckMessages(messages []Message) error {
-	var faults []error
+// checkMessages fails with [ErrMessage] and lists every message that cannot be
+// encoded: a role that is empty, has a line break or holds a control token, and
+// text that is not UTF-8. Content may be empty and may spell control tokens: they
+// stay text.
+func checkMessages(messages []Message) error {
+	var faults []string
 	for i, m := range messages {
-		if err := checkRole(m.Role); err != nil {
-			faults = append(faults, fmt.Errorf("chatml: messages[%d].role: %w", i, err))
+		if fault := roleFault(string(m.Role)); fault != "" {
+			faults = append(faults, fmt.Sprintf("messages[%d].role %s", i, fault))
 		}
 		if !utf8.ValidString(m.Content) {
-			faults = append(faults, fmt.Errorf("chatml: messages[%d].content: %w", i, ErrUTF8))
+			faults = append(faults, fmt.Sprintf("messages[%d].content is not valid UTF-8", i))
 		}
 	}
-	return errors.Join(faults...)
+	if faults == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrMessage, strings.Join(faults, "; "))
 }
 
-func checkRole(r Role) error {
-	s := string(r)
+// roleFault is what is wrong with a role, "" if nothing is.
+func roleFault(role string) string {
 	switch {
-	case s == "":
-		return fmt.Errorf("%w: empty, want a name such as %q", ErrRole, User)
-	case !utf8.ValidString(s):
-		return ErrUTF8
-	case strings.ContainsAny(s, "\r\n"):
-		return fmt.Errorf("%w: %q has a line break, want one line", ErrRole, s)
-	case strings.Contains(s, StartToken), strings.Contains(s, EndToken):
-		return fmt.Errorf("%w: %q holds a control token", ErrRole, s)
+	case role == "":
+		return fmt.Sprintf("is empty, want a name such as %q", User)
+	case !utf8.ValidString(role):
+		return "is not valid UTF-8"
+	case strings.ContainsAny(role, "\r\n"):
+		return fmt.Sprintf("%q has a line break, want one line", role)
+	case strings.Contains(role, startToken), strings.Contains(role, EndToken):
+		return fmt.Sprintf("%q holds a control token", role)
 	}
-	return nil
+	return ""
 }

@@ -64,14 +64,14 @@ func TestReference(t *testing.T) {
 			if row.Prompt {
 				turns++
 			}
-			start, _ := tok.TokenID(chatml.StartToken)
+			start, _ := tok.TokenID("<|im_start|>")
 			require.Equal(t, turns, count(got, start), "typed control tokens stay text")
 			require.Equal(t, turns+1, count(row.IDs, start), "the reference opens a turn")
 			continue
 		}
 		require.Equal(t, row.IDs, got, "row %d", i+1)
 		if !row.Prompt && slices.ContainsFunc(row.Messages, func(m chatml.Message) bool { return m.Role == chatml.Assistant }) {
-			enc, err := tmpl.Encode(tok, row.Messages, chatml.AllTurns)
+			enc, err := tmpl.Encode(tok, row.Messages)
 			require.NoError(t, err)
 			require.Equal(t, row.IDs, enc.IDs, "row %d", i+1)
 		}
@@ -92,7 +92,7 @@ func TestReferenceBorder(t *testing.T) {
 	tok := loadTokenizer(t)
 	tmpl := chatml.Template{NoDefaultSystem: true}
 	for _, answer := range []string{"Hola", " Hola", "\nHola", "\n\nHola", "\n\n\n\n", "e\u0301", "\u0301"} {
-		enc, err := tmpl.Encode(tok, []chatml.Message{{Role: chatml.Assistant, Content: answer + "x"}}, chatml.AllTurns)
+		enc, err := tmpl.Encode(tok, []chatml.Message{{Role: chatml.Assistant, Content: answer + "x"}})
 		require.NoError(t, err)
 		header := encodeHeader(t, tok)
 		require.Equal(t, header, enc.IDs[:len(header)], "%q: train = serve", answer)

@@ -1,7 +1,6 @@
 package chatml
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,17 +8,14 @@ import (
 
 // Control tokens of the template, as the tokenizer's vocabulary names them.
 const (
-	StartToken = "<|im_start|>"
+	startToken = "<|im_start|>"
 	EndToken   = "<|im_end|>"
-	BOSToken   = "<s>"
+	bosToken   = "<s>"
 )
 
 // DefaultDate is the date that Salamandra's published chat template writes
 // into its default system message when it is given none.
 const DefaultDate = "2024-09-30"
-
-// ErrTemplate: a field of a [Template] is out of range.
-var ErrTemplate = errors.New("bad template")
 
 // Template is Salamandra's chat template with its two choices, the date and
 // the BOS token. The zero value is the template as published.
@@ -30,7 +26,7 @@ type Template struct {
 	// Date goes into the default system message, as yyyy-mm-dd; empty means
 	// [DefaultDate].
 	Date string
-	// BOS puts [BOSToken] before the first turn. Published chat templates put
+	// BOS puts "<s>" before the first turn. Published chat templates put
 	// none; set it for adapters that were trained with one.
 	BOS bool
 	// NoDefaultSystem leaves a conversation without a system message as it
@@ -39,11 +35,10 @@ type Template struct {
 	NoDefaultSystem bool
 }
 
-// Validate fails with [ErrTemplate] if Date is not empty and not a day written
-// as yyyy-mm-dd.
+// Validate fails if Date is not empty and not a day written as yyyy-mm-dd.
 func (t Template) Validate() error {
 	if _, err := time.Parse(time.DateOnly, t.date()); err != nil {
-		return fmt.Errorf("chatml: %w: date %q, want yyyy-mm-dd such as %q", ErrTemplate, t.Date, DefaultDate)
+		return fmt.Errorf("date of the chat template is %q, want yyyy-mm-dd such as %q", t.Date, DefaultDate)
 	}
 	return nil
 }
@@ -59,14 +54,32 @@ func (t Template) Validate() error {
 func (t Template) Render(messages []Message, addGenerationPrompt bool) string {
 	var b strings.Builder
 	if t.BOS {
-		b.WriteString(BOSToken)
+		b.WriteString(bosToken)
 	}
 	for _, m := range t.withDefaultSystem(messages) {
-		b.WriteString(StartToken + header(m.Role) + m.Content + EndToken + "\n")
+		b.WriteString(startToken + header(m.Role) + m.Content + EndToken + "\n")
 	}
 	if addGenerationPrompt {
-		b.WriteString(StartToken + header(Assistant))
+		b.WriteString(startToken + header(Assistant))
 	}
+	return b.String()
+}
+
+// Jinja returns the template in the language of Hugging Face's chat_template.
+// Transformers renders with it what [Template.Render] does.
+func (t Template) Jinja() string {
+	turn := func(role, content string) string {
+		return "{{ '" + startToken + "' + " + role + ` + '\n' + ` + content + " + '" + EndToken + `' + '\n' }}`
+	}
+	var b strings.Builder
+	if t.BOS {
+		b.WriteString("{{ '" + bosToken + "' }}")
+	}
+	if !t.NoDefaultSystem {
+		b.WriteString("{% if messages[0]['role'] != 'system' %}" + turn("'system'", "'system message. Today Date: "+t.date()+"'") + "{% endif %}")
+	}
+	b.WriteString("{% for message in messages %}" + turn("message['role']", "message['content']") + "{% endfor %}")
+	b.WriteString("{% if add_generation_prompt %}{{ '" + startToken + `assistant\n' }}{% endif %}`)
 	return b.String()
 }
 

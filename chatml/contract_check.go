@@ -10,46 +10,17 @@ import (
 // ErrDrift: a model is about to be prompted otherwise than in training.
 var ErrDrift = errors.New("prompt differs from training")
 
-// Difference is one field in which two contracts differ. Trained and Actual
-// are its values in the file's notation; long ones are cut to the surroundings
-// of the first difference.
-type Difference struct {
-	Field, Trained, Actual string
-}
-
-// DriftError lists every difference that [Contract.Check] found. It wraps
-// [ErrDrift].
-type DriftError struct {
-	Differences []Difference
-}
-
-// Error names each difference with both values.
-func (e *DriftError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "chatml: %v:", ErrDrift)
-	for i, d := range e.Differences {
-		if i > 0 {
-			b.WriteByte(';')
-		}
-		fmt.Fprintf(&b, " %s: trained with %s, now %s", d.Field, d.Trained, d.Actual)
-	}
-	return b.String()
-}
-
-// Unwrap returns [ErrDrift].
-func (e *DriftError) Unwrap() error { return ErrDrift }
-
-// Check compares the contract of training with the one in force and returns a
-// [*DriftError] with all differences, or nil. Schemas are compared without
+// Check compares the contract of training with the one in force. It fails with
+// [ErrDrift] and names every difference with both values. Schemas are compared without
 // their blanks but with their key order. Base weights are compared if both
 // hashes are known: a merged model keeps its base's hash but no longer has
 // those weights, and hashing many gigabytes at every start is not always wanted.
 func (c Contract) Check(actual Contract) error {
-	var diffs []Difference
+	var differences []string
 	compare := func(field, trained, now string) {
 		if trained != now {
 			trained, now = shorten(trained, now)
-			diffs = append(diffs, Difference{Field: field, Trained: trained, Actual: now})
+			differences = append(differences, fmt.Sprintf("%s: trained with %s, now %s", field, trained, now))
 		}
 	}
 	compare("date", quote(c.Date), quote(actual.Date))
@@ -57,15 +28,17 @@ func (c Contract) Check(actual Contract) error {
 	compare("bos", fmt.Sprint(c.BOS), fmt.Sprint(actual.BOS))
 	compare("system_prompt", quote(c.SystemPrompt), quote(actual.SystemPrompt))
 	compare("schema", schemaText(c), schemaText(actual))
-	compare("layout.indent", fmt.Sprint(c.Layout.Indent), fmt.Sprint(actual.Layout.Indent))
+	compare("layout", c.Layout.String(), actual.Layout.String())
+	compare("end_tokens", fmt.Sprintf("%q", c.file().EndTokens), fmt.Sprintf("%q", actual.file().EndTokens))
+	compare("request_values", fmt.Sprint(c.file().RequestValues), fmt.Sprint(actual.file().RequestValues))
 	compare("tokenizer_sha256", quote(c.TokenizerSHA256), quote(actual.TokenizerSHA256))
 	if c.BaseSHA256 != "" && actual.BaseSHA256 != "" {
 		compare("base_sha256", quote(c.BaseSHA256), quote(actual.BaseSHA256))
 	}
-	if diffs == nil {
+	if differences == nil {
 		return nil
 	}
-	return &DriftError{Differences: diffs}
+	return fmt.Errorf("%w: %s", ErrDrift, strings.Join(differences, "; "))
 }
 
 func quote(s string) string { return fmt.Sprintf("%q", s) }
@@ -74,7 +47,7 @@ func schemaText(c Contract) string {
 	if c.Schema == nil {
 		return "null"
 	}
-	return string(compact(c.Schema))
+	return string(compactSchema(c.Schema))
 }
 
 // shorten cuts two different texts to the same window around the first byte in
