@@ -2,13 +2,13 @@ package tokenizer
 
 import (
 	"cmp"
-	"encoding/json"
-	"fmt"
 	"iter"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/impulse-salamandra/finetune/internal/strictjson"
 )
 
 // addedToken is an entry of "added_tokens": a token found in the text before
@@ -20,34 +20,40 @@ type addedToken struct {
 	lstrip     bool // takes the white space before it along
 	rstrip     bool // takes the white space after it along
 	normalized bool // matched, normalized itself, in the normalized text
-	special    bool // left out by Decode when asked; never found by EncodeText
+	special    bool // left out by Decode when asked
+	control    bool // special, or a control token by its text; never found by EncodeText
+}
+
+// isControl reports whether a token is a control token by its text, whatever its
+// flags: many chat models list their turn marks with special: false.
+func isControl(content string) bool {
+	switch content {
+	case "<s>", "</s>", "<unk>", "<pad>", "<mask>", "<bos>", "<eos>":
+		return true
+	}
+	return isMark(content)
+}
+
+// isMark reports whether text has the form of a turn mark such as "<|im_end|>".
+func isMark(text string) bool {
+	return len(text) > 4 && strings.HasPrefix(text, "<|") && strings.HasSuffix(text, "|>")
 }
 
 // parseAddedTokens reads the section "added_tokens".
-func parseAddedTokens(raw json.RawMessage, fs *faults) []*addedToken {
-	if isNull(raw) {
-		return nil
-	}
-	var items []json.RawMessage
-	if err := json.Unmarshal(raw, &items); err != nil {
-		fs.malformed("added_tokens", "want an array: %v", err)
-	}
-	tokens := make([]*addedToken, len(items))
-	for i, item := range items {
-		a := &addedToken{}
-		f := fs.fields(fmt.Sprintf("added_tokens[%d]", i), item)
-		f.required("id", &a.id)
-		f.required("content", &a.content)
-		f.required("single_word", &a.singleWord)
-		f.required("lstrip", &a.lstrip)
-		f.required("rstrip", &a.rstrip)
-		f.required("normalized", &a.normalized)
-		f.required("special", &a.special)
-		f.end()
-		if a.content == "" {
-			fs.malformed(f.at("content"), "empty")
+func parseAddedTokens(f *strictjson.Fields) []*addedToken {
+	var tokens []*addedToken
+	for _, f := range f.Objects("added_tokens") {
+		f.Need("content")
+		a := &addedToken{
+			id: int32(count(f, "id")), content: f.String("content", ""), singleWord: flag(f, "single_word"),
+			lstrip: flag(f, "lstrip"), rstrip: flag(f, "rstrip"), normalized: flag(f, "normalized"), special: flag(f, "special"),
 		}
-		tokens[i] = a
+		end(f)
+		a.control = a.special || isControl(a.content)
+		if f.Has("content") && a.content == "" {
+			f.Fault("content", nil, "empty")
+		}
+		tokens = append(tokens, a)
 	}
 	return tokens
 }
@@ -97,10 +103,10 @@ type segment struct {
 	token *addedToken // nil for plain text
 }
 
-// segments cuts text at its added tokens. Where specials is false the special
-// ones count as plain text; they still cover what they match, so that no other
+// segments cuts text at its added tokens. Where controls is false the control
+// tokens count as plain text; they still cover what they match, so that no other
 // token is found inside of them.
-func (m *matcher) segments(text string, specials bool) iter.Seq[segment] {
+func (m *matcher) segments(text string, controls bool) iter.Seq[segment] {
 	return func(yield func(segment) bool) {
 		done := 0
 		for from := 0; len(m.tokens) > 0; {
@@ -109,7 +115,7 @@ func (m *matcher) segments(text string, specials bool) iter.Seq[segment] {
 				break
 			}
 			from = end
-			if a.special && !specials || a.singleWord && (endsWithWord(text[:start]) || startsWithWord(text[end:])) {
+			if a.control && !controls || a.singleWord && (endsWithWord(text[:start]) || startsWithWord(text[end:])) {
 				continue
 			}
 			if a.lstrip {

@@ -6,7 +6,7 @@ import "unicode/utf8"
 // in them can never end up in one piece, such as a letter and the space after
 // it; cutting there changes no id and makes words short enough to remember.
 
-// adjacency tells which characters, by class, a merge may join: the last one
+// adjacency says which characters, by class, a merge may join: the last one
 // of its left piece and the first one of its right piece.
 type adjacency [classes][classes]bool
 

@@ -1,11 +1,12 @@
 package tokenizer
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/impulse-salamandra/finetune/internal/strictjson"
 )
 
 // none marks the absence of an id.
@@ -70,29 +71,27 @@ type modelOptions struct {
 }
 
 // parseModel reads the members of "model" but vocab and merges.
-func parseModel(raw map[string]json.RawMessage, fs *faults) modelOptions {
-	f := fields{faults: fs, path: "model", members: raw}
-	var o modelOptions
-	var kind string
-	f.required("type", &kind)
-	if kind != "" && kind != "BPE" {
-		fs.unsupported(f.at("type"), "%q, want \"BPE\"", kind)
+func parseModel(f *strictjson.Fields, v *vocabulary) modelOptions {
+	f.Need("type")
+	if kind := f.String("type", ""); kind != "" && kind != "BPE" {
+		f.Fault("type", nil, "%q is not supported, want \"BPE\"", kind)
 	}
-	f.optional("unk_token", &o.unknown)
-	f.optional("fuse_unk", &o.fuse)
-	f.optional("byte_fallback", &o.byteFallback)
-	f.optional("ignore_merges", &o.ignoreMerges)
-	var dropout float64
-	if f.optional("dropout", &dropout) {
-		fs.unsupported(f.at("dropout"), "%v, want null", dropout)
+	if f.Has("dropout") {
+		f.Fault("dropout", nil, "%v is not supported, want null", f.Number("dropout", 0))
 	}
 	for _, key := range []string{"continuing_subword_prefix", "end_of_word_suffix"} {
-		var affix string
-		if f.optional(key, &affix); affix != "" {
-			fs.unsupported(f.at(key), "%q, want null", affix)
+		if affix := f.String(key, ""); affix != "" {
+			f.Fault(key, nil, "%q is not supported, want null", affix)
 		}
 	}
-	f.end()
+	o := modelOptions{
+		unknown: f.String("unk_token", ""), fuse: f.Bool("fuse_unk", false),
+		byteFallback: f.Bool("byte_fallback", false), ignoreMerges: f.Bool("ignore_merges", false),
+	}
+	if _, ok := v.ids[o.unknown]; o.unknown != "" && !ok {
+		f.Fault("unk_token", nil, "%q is not in the vocabulary", o.unknown)
+	}
+	end(f)
 	return o
 }
 

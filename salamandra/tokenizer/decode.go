@@ -2,10 +2,11 @@ package tokenizer
 
 import (
 	"bytes"
-	"encoding/json"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/impulse-salamandra/finetune/internal/strictjson"
 )
 
 // Decode returns the text of ids. With skipSpecial the special tokens are left
@@ -20,7 +21,7 @@ import (
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	pieces := make([]string, 0, len(ids))
 	for _, id := range ids {
-		if piece, ok := t.piece(id); ok && !(skipSpecial && t.IsSpecial(id)) {
+		if piece, ok := t.piece(id); ok && !(skipSpecial && t.isSpecial(id)) {
 			pieces = append(pieces, piece)
 		}
 	}
@@ -36,10 +37,11 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 // TokenBytes returns the bytes that a token adds to a text that it does not
 // begin: one byte for "<0x0A>", a space for U+2581, the bytes behind a
 // ByteLevel piece. They need not be UTF-8 by themselves. It reports false for
-// special tokens, which add no text, and for ids that no token has.
+// control tokens (see [Tokenizer.EncodeText]), which add no text, and for ids that
+// no token has.
 func (t *Tokenizer) TokenBytes(id int32) ([]byte, bool) {
 	piece, ok := t.piece(id)
-	if !ok || t.IsSpecial(id) {
+	if !ok || t.vocabulary.is(id, control) {
 		return nil, false
 	}
 	for _, d := range t.decoders {
@@ -130,7 +132,7 @@ func (fuse) decodePiece(piece string) string { return piece }
 // strip takes a character off the ends of each piece, at most so many times.
 type strip struct {
 	content     string
-	start, stop uint
+	start, stop int
 }
 
 func (s strip) decode(pieces []string) []string {
@@ -219,25 +221,22 @@ func toValidUTF8(text []byte) string {
 }
 
 // parseDecoders reads the section "decoder".
-func parseDecoders(raw json.RawMessage, fs *faults) []decoder {
+func parseDecoders(f *strictjson.Fields) []decoder {
 	var list []decoder
-	fs.components("decoder", raw, "decoders", func(kind string, f fields) bool {
+	components(f, "decoder", "decoders", func(kind string, f *strictjson.Fields) bool {
 		switch kind {
 		case "Replace":
-			list = append(list, f.replaceOptions())
+			list = append(list, replaceOptions(f))
 		case "ByteFallback":
 			list = append(list, byteFallback{})
 		case "Fuse":
 			list = append(list, fuse{})
 		case "Strip":
-			s := strip{content: f.char("content")}
-			f.required("start", &s.start)
-			f.required("stop", &s.stop)
-			list = append(list, s)
+			list = append(list, strip{content: char(f, "content"), start: count(f, "start"), stop: count(f, "stop")})
 		case "Metaspace":
-			list = append(list, f.metaspaceOptions())
+			list = append(list, metaspaceOptions(f))
 		case "ByteLevel":
-			list = append(list, f.byteLevelOptions())
+			list = append(list, byteLevelOptions(f))
 		default:
 			return false
 		}

@@ -23,7 +23,8 @@
 //
 // [Tokenizer.Encode] recognises special tokens written in the text, as the
 // reference does: "<|im_end|>" typed by a user closes the turn.
-// [Tokenizer.EncodeText] takes them as the characters they are. Build prompts
+// [Tokenizer.EncodeText] takes them as the characters they are, also where the
+// file does not call them special. Build prompts
 // from control tokens by id and text by EncodeText.
 //
 // # Unicode

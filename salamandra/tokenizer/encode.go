@@ -13,40 +13,41 @@ func (t *Tokenizer) Encode(text string) []int32 {
 	return t.encode(text, true, true)
 }
 
-// EncodeWithSpecial returns the ids of text as Encode does, with the ids that
+// encodeWithSpecial returns the ids of text as Encode does, with the ids that
 // the file's post-processor puts around them, often a BOS. It equals
 // encode(text) of Hugging Face tokenizers.
-func (t *Tokenizer) EncodeWithSpecial(text string) []int32 {
+func (t *Tokenizer) encodeWithSpecial(text string) []int32 {
 	return slices.Concat(t.template.before, t.Encode(text), t.template.after)
 }
 
-// EncodeText returns the ids of a segment of a sequence in which special tokens
+// EncodeText returns the ids of a segment of a sequence in which control tokens
 // are text like any other: "<|im_end|>" becomes the pieces of its characters.
-// No id of a special token comes out, except the model's unknown token where
-// the vocabulary has no bytes to spell a character with. Added tokens that are
-// not special are recognised.
+// Control tokens are the special ones and, whatever their flags, those of the
+// form <|...|> and <s>, </s>, <unk>, <pad>, <mask>, <bos> and <eos>. No id of one
+// comes out, except the model's unknown token where the vocabulary has no bytes
+// to spell a character with. Other added tokens are recognised.
 //
-// first says whether the segment begins the sequence; some layouts put a space
+// first is set for the segment that begins the sequence; some layouts put a space
 // before it only there. For text after a control token it is false, so that
 // control tokens by id and segments by EncodeText, put together, are what
-// Encode makes of the whole, if no segment holds a special token and no
+// Encode makes of the whole, if no segment holds a control token and no
 // control token has lstrip, rstrip or single_word.
 func (t *Tokenizer) EncodeText(text string, first bool) []int32 {
 	return t.encode(text, first, false)
 }
 
-func (t *Tokenizer) encode(text string, first, specials bool) []int32 {
+func (t *Tokenizer) encode(text string, first, controls bool) []int32 {
 	if !utf8.ValidString(text) {
 		text = string([]rune(text))
 	}
 	m := t.model
-	if !specials {
+	if !controls {
 		m = t.plain
 	}
 	s := m.pool.Get().(*scratch)
 	defer m.pool.Put(s)
 	ids := make([]int32, 0, len(text)/3+1)
-	for segment := range t.exact.segments(text, specials) {
+	for segment := range t.exact.segments(text, controls) {
 		if segment.token != nil {
 			ids = append(ids, segment.token.id)
 			continue
@@ -57,7 +58,7 @@ func (t *Tokenizer) encode(text string, first, specials bool) []int32 {
 			ids = t.encodeWords(ids, m, s, normal, atStart)
 			continue
 		}
-		for segment := range t.normalized.segments(string(normal), specials) {
+		for segment := range t.normalized.segments(string(normal), controls) {
 			if segment.token != nil {
 				ids = append(ids, segment.token.id)
 				continue

@@ -12,14 +12,13 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ids := tok.EncodeWithSpecial("hola món")
+	ids := tok.Encode("hola món")
 	for _, id := range ids {
 		piece, _ := tok.Token(id)
 		fmt.Printf("%d %q\n", id, piece)
 	}
 	fmt.Println(tok.Decode(ids, true))
 	// Output:
-	// 1 "<s>"
 	// 27 "▁hola"
 	// 31 "▁m"
 	// 5 "<0xC3>"

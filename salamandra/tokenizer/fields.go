@@ -1,106 +1,68 @@
 package tokenizer
 
 import (
-	"encoding/json"
-	"fmt"
-	"maps"
-	"slices"
+	"math"
 	"unicode/utf8"
+
+	"github.com/impulse-salamandra/finetune/internal/strictjson"
 )
 
-// fields is one JSON object whose members are taken one by one; what is left
-// at the end is not known. Every complaint goes to the faults.
-type fields struct {
-	*faults
-	path    string
-	members map[string]json.RawMessage
-}
-
-func (fs *faults) fields(path string, raw json.RawMessage) fields {
-	f := fields{faults: fs, path: path}
-	if err := json.Unmarshal(raw, &f.members); err != nil {
-		fs.malformed(path, "want an object: %v", err)
-	}
-	return f
-}
-
-// isNull reports whether a member is null or absent.
-func isNull(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
-
-// at returns the path of a member.
-func (f fields) at(key string) string {
-	if f.path == "" {
-		return key
-	}
-	return f.path + "." + key
-}
-
-// optional decodes a member into v. It reports false where the member is
-// absent or null.
-func (f fields) optional(key string, v any) bool {
-	raw := f.take(key)
-	if isNull(raw) {
-		return false
-	}
-	if err := json.Unmarshal(raw, v); err != nil {
-		f.malformed(f.at(key), "%v", err)
-	}
-	return true
-}
-
-// take returns a member as it is written.
-func (f fields) take(key string) json.RawMessage {
-	raw := f.members[key]
-	delete(f.members, key)
-	return raw
-}
-
-// required is optional for a member that must be there.
-func (f fields) required(key string, v any) {
-	if !f.optional(key, v) {
-		f.malformed(f.at(key), "missing")
+// components calls one for the component under a key, or for each of a Sequence,
+// nested or not; list is the Sequence's member that holds them. one reports false
+// for a type it does not know. A null component is none.
+func components(f *strictjson.Fields, key, list string, one func(kind string, f *strictjson.Fields) bool) {
+	if c := f.Object(key); c != nil {
+		component(c, list, one)
 	}
 }
 
-// char is required for a member that holds one character.
-func (f fields) char(key string) string {
-	var c string
-	f.required(key, &c)
-	if utf8.RuneCountInString(c) != 1 {
-		f.malformed(f.at(key), "%q, want one character", c)
+func component(f *strictjson.Fields, list string, one func(kind string, f *strictjson.Fields) bool) {
+	f.Need("type")
+	switch kind := f.String("type", ""); {
+	case kind == "Sequence":
+		f.Need(list)
+		for _, item := range f.Objects(list) {
+			component(item, list, one)
+		}
+	case kind == "":
+		return
+	case !one(kind, f):
+		f.Fault("type", nil, "%q is not supported", kind)
+		return
+	}
+	end(f)
+}
+
+// end reports the members that nothing has read.
+func end(f *strictjson.Fields) {
+	for _, key := range f.Unread() {
+		f.Fault(key, nil, "unknown option")
+	}
+}
+
+// char returns a member that holds one character.
+func char(f *strictjson.Fields, key string) string {
+	f.Need(key)
+	c := f.String(key, "")
+	if f.Has(key) && utf8.RuneCountInString(c) != 1 {
+		f.Fault(key, nil, "%q, want one character", c)
 	}
 	return c
 }
 
-// end reports the members nobody took.
-func (f fields) end() {
-	for _, key := range slices.Sorted(maps.Keys(f.members)) {
-		f.unsupported(f.at(key), "unknown option")
+// count returns a member that holds a whole number from 0.
+func count(f *strictjson.Fields, key string) int {
+	f.Need(key)
+	n := f.Int(key, 0)
+	if n < 0 || n > math.MaxInt32 {
+		f.Fault(key, nil, "%d, want 0 to %d", n, math.MaxInt32)
+		return 0
 	}
+	return n
 }
 
-// components calls one for the component in raw, or for each of a Sequence,
-// nested or not; list is the Sequence's member that holds them. one answers
-// false for a type it does not know. A null component is none.
-func (fs *faults) components(path string, raw json.RawMessage, list string, one func(kind string, f fields) bool) {
-	if isNull(raw) {
-		return
-	}
-	f := fs.fields(path, raw)
-	if f.members == nil {
-		return
-	}
-	var kind string
-	f.required("type", &kind)
-	if kind == "Sequence" {
-		var items []json.RawMessage
-		f.required(list, &items)
-		for i, item := range items {
-			fs.components(fmt.Sprintf("%s.%s[%d]", path, list, i), item, list, one)
-		}
-	} else if !one(kind, f) {
-		fs.unsupported(f.at("type"), "%q", kind)
-		return
-	}
-	f.end()
+// flag returns a member that must be there and is true or false.
+func flag(f *strictjson.Fields, key string) bool {
+	f.Need(key)
+	return f.Bool(key, false)
 }

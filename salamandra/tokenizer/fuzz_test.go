@@ -32,11 +32,11 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		for _, ids := range [][]int32{tok.Encode(text), tok.EncodeText(text, true), tok.EncodeText(text, false), tok.EncodeWithSpecial(text)} {
+		for _, ids := range [][]int32{tok.Encode(text), tok.EncodeText(text, true), tok.EncodeText(text, false), tok.encodeWithSpecial(text)} {
 			checkIDs(t, tok, ids)
 		}
 		for _, id := range tok.EncodeText(text, true) {
-			if tok.IsSpecial(id) && id != tok.model.unknown {
+			if tok.isSpecial(id) && id != tok.model.unknown {
 				t.Fatalf("EncodeText wrote the special token %d", id)
 			}
 		}
@@ -75,7 +75,7 @@ func FuzzEncode(f *testing.F) {
 				t.Fatalf("%s: not the ids of %q", name, repaired)
 			}
 			plain := tok.EncodeText(text, true)
-			if slices.ContainsFunc(plain, tok.IsSpecial) {
+			if slices.ContainsFunc(plain, tok.isSpecial) {
 				t.Fatalf("%s: EncodeText wrote a special token", name)
 			}
 			lossless := name == "tokenizer_metaspace_never" && !strings.Contains(repaired, "\u2581") ||

@@ -36,7 +36,7 @@ func (r row) check(t *testing.T, tok *Tokenizer) {
 	got := row{
 		Text:               r.Text,
 		IDs:                tok.Encode(r.Text),
-		IDsWithBOS:         tok.EncodeWithSpecial(r.Text),
+		IDsWithBOS:         tok.encodeWithSpecial(r.Text),
 		Decoded:            tok.Decode(r.IDs, false),
 		DecodedSkipSpecial: tok.Decode(r.IDs, true),
 	}
@@ -66,7 +66,7 @@ func TestLayoutsEqualReference(t *testing.T) {
 func TestOtherReference(t *testing.T) {
 	dir := os.Getenv("SALAMANDRA_REFERENCE")
 	if dir == "" {
-		t.Skip("SALAMANDRA_REFERENCE is not set: testdata alone")
+		t.Skip("SALAMANDRA_REFERENCE is not set: only testdata")
 	}
 	for _, name := range llamaLayouts {
 		t.Run(name, func(t *testing.T) {

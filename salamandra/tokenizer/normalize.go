@@ -2,9 +2,10 @@ package tokenizer
 
 import (
 	"bytes"
-	"encoding/json"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/impulse-salamandra/finetune/internal/strictjson"
 )
 
 // normalizer rewrites a segment of text before it is split.
@@ -48,19 +49,18 @@ func (r replace) normalize(dst, src []byte) []byte {
 }
 
 // parseNormalizers reads the section "normalizer".
-func parseNormalizers(raw json.RawMessage, fs *faults) []normalizer {
+func parseNormalizers(f *strictjson.Fields) []normalizer {
 	var list []normalizer
 	forms := map[string]norm.Form{"NFC": norm.NFC, "NFD": norm.NFD, "NFKC": norm.NFKC, "NFKD": norm.NFKD}
-	fs.components("normalizer", raw, "normalizers", func(kind string, f fields) bool {
+	components(f, "normalizer", "normalizers", func(kind string, f *strictjson.Fields) bool {
 		switch kind {
 		case "NFC", "NFD", "NFKC", "NFKD":
 			list = append(list, unicodeForm(forms[kind]))
 		case "Prepend":
-			var text string
-			f.required("prepend", &text)
-			list = append(list, prepend(text))
+			f.Need("prepend")
+			list = append(list, prepend(f.String("prepend", "")))
 		case "Replace":
-			list = append(list, f.replaceOptions())
+			list = append(list, replaceOptions(f))
 		default:
 			return false
 		}
@@ -71,18 +71,18 @@ func parseNormalizers(raw json.RawMessage, fs *faults) []normalizer {
 
 // replaceOptions reads the options of Replace, which is a normalizer and a
 // decoder.
-func (f fields) replaceOptions() replace {
-	var pattern struct{ String, Regex *string }
-	var content string
-	f.required("pattern", &pattern)
-	f.required("content", &content)
+func replaceOptions(f *strictjson.Fields) replace {
+	f.Need("pattern", "content")
+	r := replace{new: []byte(f.String("content", ""))}
+	pattern := f.Object("pattern")
 	switch {
-	case pattern.Regex != nil:
-		f.unsupported(f.at("pattern.Regex"), "%q, want a String", *pattern.Regex)
-	case pattern.String == nil || *pattern.String == "":
-		f.malformed(f.at("pattern"), "want a String that is not empty")
+	case pattern == nil:
+	case pattern.Has("Regex"):
+		pattern.Fault("Regex", nil, "%q is not supported, want a String", pattern.String("Regex", ""))
+	case pattern.String("String", "") == "":
+		f.Fault("pattern", nil, "want a String that is not empty")
 	default:
-		return replace{old: []byte(*pattern.String), new: []byte(content)}
+		r.old = []byte(pattern.String("String", ""))
 	}
-	return replace{}
+	return r
 }

@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -22,88 +21,79 @@ func TestParseFaults(t *testing.T) {
 		old, new string // an edit of the example
 		want     []string
 	}{
-		{"not JSON", `"version": "1.0",`, `"version": 1.0.0,`, []string{"malformed: want a JSON value at byte 15"}},
-		{"version", `"version": "1.0"`, `"version": "2.0"`, []string{`version: not supported: "2.0", want "1.0"`}},
-		{"unknown section", `"padding": null`, `"pudding": null`, []string{"pudding: not supported: unknown option"}},
+		{"not JSON", `"version": "1.0",`, `"version": 1.0.0,`, []string{"line 2, column 14: want a JSON value"}},
+		{"version", `"version": "1.0"`, `"version": "2.0"`, []string{`version: "2.0" is not supported, want "1.0"`}},
+		{"unknown section", `"padding": null`, `"pudding": 1`, []string{"pudding: unknown option"}},
 
-		{"unknown normalizer", `"normalizer": null`, `"normalizer": {"type": "Lowercase"}`, []string{`normalizer.type: not supported: "Lowercase"`}},
-		{"no object", `"normalizer": null`, `"normalizer": "NFC"`, []string{`normalizer: malformed: want an object`}},
-		{"no type", `"normalizer": null`, `"normalizer": {}`, []string{`normalizer.type: malformed: missing`, `normalizer.type: not supported: ""`}},
+		{"unknown normalizer", `"normalizer": null`, `"normalizer": {"type": "Lowercase"}`, []string{`normalizer.type: "Lowercase" is not supported`}},
+		{"no object", `"normalizer": null`, `"normalizer": "NFC"`, []string{`normalizer: "NFC", want an object`}},
+		{"no type", `"normalizer": null`, `"normalizer": {}`, []string{`normalizer.type: missing`}},
 		{"in a sequence", `"normalizer": null`, `"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Strip"}, {"type": "Sequence", "normalizers": [{"type": "Nmt"}]}]}`,
-			[]string{`normalizer.normalizers[1].type: not supported: "Strip"`, `normalizer.normalizers[2].normalizers[0].type: not supported: "Nmt"`}},
-		{"regular expression", `"normalizer": null`, `"normalizer": {"type": "Replace", "pattern": {"Regex": " +"}, "content": ""}`, []string{`normalizer.pattern.Regex: not supported: " +"`}},
-		{"empty pattern", `"normalizer": null`, `"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "x"}`, []string{`normalizer.pattern: malformed: want a String that is not empty`}},
+			[]string{`normalizer.normalizers[1].type: "Strip" is not supported`, `normalizer.normalizers[2].normalizers[0].type: "Nmt" is not supported`}},
+		{"regular expression", `"normalizer": null`, `"normalizer": {"type": "Replace", "pattern": {"Regex": " +"}, "content": ""}`, []string{`normalizer.pattern.Regex: " +" is not supported`}},
+		{"empty pattern", `"normalizer": null`, `"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "x"}`, []string{`normalizer.pattern: want a String that is not empty`}},
 
-		{"unknown option", space, `{"type": "Metaspace", "replacement": "▁", "splot": true}`, []string{`pre_tokenizer.splot: not supported: unknown option`}},
-		{"scheme", space, `{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "last"}`, []string{`pre_tokenizer.prepend_scheme: not supported: "last"`}},
-		{"two prefixes", space, `{"type": "Metaspace", "replacement": "▁", "add_prefix_space": false}`, []string{`pre_tokenizer.add_prefix_space: malformed: false, but prepend_scheme is "always"`}},
-		{"replacement", space, `{"type": "Metaspace", "replacement": "__"}`, []string{`pre_tokenizer.replacement: malformed: "__", want one character`}},
-		{"wrong kind of value", space, `{"type": "Digits", "individual_digits": "yes"}`, []string{`pre_tokenizer.individual_digits: malformed: json: cannot unmarshal string`}},
-		{"split", space, `{"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated", "invert": false}`, []string{`pre_tokenizer.type: not supported: "Split"`}},
-		{"byte level options", space, `{"type": "ByteLevel"}`, []string{`pre_tokenizer.add_prefix_space: malformed: missing`, `pre_tokenizer.trim_offsets: malformed: missing`}},
+		{"unknown option", space, `{"type": "Metaspace", "replacement": "▁", "splot": true}`, []string{`pre_tokenizer.splot: unknown option`}},
+		{"scheme", space, `{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "last"}`, []string{`pre_tokenizer.prepend_scheme: "last", want first, always or never`}},
+		{"two prefixes", space, `{"type": "Metaspace", "replacement": "▁", "add_prefix_space": false}`, []string{`pre_tokenizer.add_prefix_space: false, but prepend_scheme is "always"`}},
+		{"replacement", space, `{"type": "Metaspace", "replacement": "__"}`, []string{`pre_tokenizer.replacement: "__", want one character`}},
+		{"wrong kind of value", space, `{"type": "Digits", "individual_digits": "yes"}`, []string{`pre_tokenizer.individual_digits: "yes", want true or false`}},
+		{"split", space, `{"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated", "invert": false}`, []string{`pre_tokenizer.type: "Split" is not supported`}},
+		{"byte level options", space, `{"type": "ByteLevel"}`, []string{`pre_tokenizer.trim_offsets: missing; also pre_tokenizer.add_prefix_space`}},
 
-		{"decoder", `{"type": "ByteFallback"}`, `{"type": "CTC"}`, []string{`decoder.decoders[1].type: not supported: "CTC"`}},
-		{"strip", `"start": 1, "stop": 0`, `"start": -1`, []string{`decoder.decoders[3].start: malformed`, `decoder.decoders[3].stop: malformed: missing`}},
+		{"decoder", `{"type": "ByteFallback"}`, `{"type": "CTC"}`, []string{`decoder.decoders[1].type: "CTC" is not supported`}},
+		{"strip", `"start": 1, "stop": 0`, `"start": -1`, []string{`decoder.decoders[3].start: -1, want 0 to 2147483647`, `decoder.decoders[3].stop: missing`}},
 
-		{"template without the text", single, `"single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}],`, []string{`post_processor.single: not supported: the Sequence "A" 0 times, want once`}},
-		{"template of two texts", single, `"single": [{"Sequence": {"id": "A"}}, {"Sequence": {"id": "B"}}],`, []string{`post_processor.single[1]: malformed: want a SpecialToken or the Sequence "A"`}},
-		{"template with an unknown token", specials, `{}`, []string{`post_processor.single[0]: malformed: want as many ids as tokens in special_tokens for "<s>"`}},
-		{"template with a wrong id", specials, `{"<s>": {"id": "<s>", "ids": [2], "tokens": ["<s>"]}}`, []string{`post_processor.single[0]: malformed: id 2 is "<|im_start|>", want "<s>"`}},
-		{"template with an id out of range", specials, `{"<s>": {"id": "<s>", "ids": [99], "tokens": ["<s>"]}}`, []string{`post_processor.single[0]: malformed: id 99 is "", want "<s>"`}},
+		{"template without the text", single, `"single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}],`, []string{`post_processor.single: the Sequence "A" 0 times, want once`}},
+		{"template of two texts", single, `"single": [{"Sequence": {"id": "A"}}, {"Sequence": {"id": "B"}}],`, []string{`post_processor.single[1]: want a SpecialToken or the Sequence "A"`}},
+		{"template with an unknown token", specials, `{}`, []string{`post_processor.single[0].SpecialToken: want as many ids as tokens in special_tokens for "<s>"`}},
+		{"template with a wrong id", specials, `{"<s>": {"id": "<s>", "ids": [2], "tokens": ["<s>"]}}`, []string{`post_processor.single[0].SpecialToken: id 2 is "<|im_start|>", want "<s>"`}},
+		{"template with an id out of range", specials, `{"<s>": {"id": "<s>", "ids": [99], "tokens": ["<s>"]}}`, []string{`post_processor.single[0].SpecialToken: id 99 is "", want "<s>"`}},
 
-		{"added token without its flags", start, `{"id": 2, "content": "<|im_start|>",`, []string{`added_tokens[2].single_word: malformed: missing`, `added_tokens[2].lstrip: malformed: missing`}},
-		{"added token with another id", start, strings.Replace(start, "2", "3", 1), []string{`added_tokens[2]: malformed: "<|im_start|>" has id 3, want 2`}},
-		{"added token with a gap before", start, strings.NewReplacer("2", "50", "start", "stop").Replace(start), []string{`added_tokens[2]: malformed: "<|im_stop|>" has id 50, want 32`}},
-		{"added token twice", start, strings.NewReplacer("2", "1", "|im_start|", "s").Replace(start), []string{`added_tokens[2]: malformed: "<s>" is there twice`}},
-		{"empty added token", start, strings.NewReplacer("<|im_start|>", "").Replace(start), []string{`added_tokens[2].content: malformed: empty`, `added_tokens[2]: malformed: "" has id 2, want 32`}},
+		{"added token without its flags", start, `{"id": 2, "content": "<|im_start|>",`, []string{`added_tokens[2].single_word: missing; also added_tokens[2].lstrip`}},
+		{"added token with another id", start, strings.Replace(start, "2", "3", 1), []string{`added_tokens[2]: "<|im_start|>" has id 3, want 2`}},
+		{"added token with a gap before", start, strings.NewReplacer("2", "50", "start", "stop").Replace(start), []string{`added_tokens[2]: "<|im_stop|>" has id 50, want 32`}},
+		{"added token twice", start, strings.NewReplacer("2", "1", "|im_start|", "s").Replace(start), []string{`added_tokens[2]: "<s>" is there twice`}},
+		{"empty added token", start, strings.NewReplacer("<|im_start|>", "").Replace(start), []string{`added_tokens[2].content: empty`, `added_tokens[2]: "" has id 2, want 32`}},
 
-		{"another model", `"type": "BPE"`, `"type": "Unigram"`, []string{`model.type: not supported: "Unigram", want "BPE"`}},
+		{"another model", `"type": "BPE"`, `"type": "Unigram"`, []string{`model.type: "Unigram" is not supported, want "BPE"`}},
 		{"model options", `"dropout": null`, `"dropout": 0.1, "end_of_word_suffix": "</w>", "cache": 1`,
-			[]string{`model.dropout: not supported: 0.1, want null`, `model.cache: not supported: unknown option`}},
-		{"affix", `"continuing_subword_prefix": null`, `"continuing_subword_prefix": "##"`, []string{`model.continuing_subword_prefix: not supported: "##", want null`}},
-		{"unknown unknown", `"unk_token": "<unk>"`, `"unk_token": "[UNK]"`, []string{`model.unk_token: malformed: "[UNK]" is not in the vocabulary`}},
-		{"same id", `"us": 28`, `"us": 27`, []string{`model.vocab: malformed: "▁hola" and "us" have the same id 27`, `model.merges[4]: malformed: "us" is not in the vocabulary`}},
-		{"same piece", `"us": 28`, `"us": 28, "us": 40`, []string{`model.vocab: malformed: "us" has two ids, 28 and 40`}},
-		{"negative id", `"us": 28`, `"us": 28, "x": -1`, []string{`model.vocab: malformed: "x" has id -1, want 0 to 65568`}},
-		{"large id", `"us": 28`, `"us": 28, "x": 2000000000`, []string{`model.vocab: malformed: "x" has id 2000000000, want 0 to 65568`}},
-		{"id beyond 32 bits", `"us": 28`, `"us": 2800000000`, []string{"malformed: want an integer below 2^31 at byte"}},
-		{"id that is no integer", `"us": 28`, `"us": 28.5`, []string{"malformed: want an integer below 2^31 at byte"}},
-		{"merge of unknown pieces", lastMerge, `"x y"`, []string{`model.merges[7]: malformed: "x" is not`, `model.merges[7]: malformed: "y" is not`, `model.merges[7]: malformed: "xy" is not`}},
-		{"merge into an unknown piece", lastMerge, `"m a"`, []string{`model.merges[7]: malformed: "ma" is not in the vocabulary`}},
-		{"merge of three", lastMerge, `"h o l"`, []string{"malformed: want a merge of two pieces before the text at byte"}},
-		{"merge of one", lastMerge, `["h"]`, []string{"malformed: want a merge of two pieces before the text at byte"}},
-		{"half a surrogate pair", `"us": 28`, `"\ud83d": 28`, []string{"malformed: want an escape sequence at byte"}},
-		{"no merges", `"merges": [`, `"mergers": [`, []string{"model: malformed: want an object with vocab and merges"}},
+			[]string{`model.dropout: 0.1 is not supported, want null`, `model.cache: unknown option`}},
+		{"affix", `"continuing_subword_prefix": null`, `"continuing_subword_prefix": "##"`, []string{`model.continuing_subword_prefix: "##" is not supported, want null`}},
+		{"unknown unknown", `"unk_token": "<unk>"`, `"unk_token": "[UNK]"`, []string{`model.unk_token: "[UNK]" is not in the vocabulary`}},
+		{"same id", `"us": 28`, `"us": 27`, []string{`model.vocab: "▁hola" and "us" have the same id 27`, `model.merges[4]: "us" is not in the vocabulary`}},
+		{"same piece", `"us": 28`, `"us": 28, "us": 40`, []string{`model.vocab: "us" has two ids, 28 and 40`}},
+		{"negative id", `"us": 28`, `"us": 28, "x": -1`, []string{`model.vocab: "x" has id -1, want 0 to 65568`}},
+		{"large id", `"us": 28`, `"us": 28, "x": 2000000000`, []string{`model.vocab: "x" has id 2000000000, want 0 to 65568`}},
+		{"id beyond 32 bits", `"us": 28`, `"us": 2800000000`, []string{"want an integer below 2^31"}},
+		{"id that is no integer", `"us": 28`, `"us": 28.5`, []string{"want an integer below 2^31"}},
+		{"merge of unknown pieces", lastMerge, `"x y"`, []string{`model.merges[7]: "x" is not`, `model.merges[7]: "y" is not`, `model.merges[7]: "xy" is not`}},
+		{"merge into an unknown piece", lastMerge, `"m a"`, []string{`model.merges[7]: "ma" is not in the vocabulary`}},
+		{"merge of three", lastMerge, `"h o l"`, []string{"want a merge of two pieces before this"}},
+		{"merge of one", lastMerge, `["h"]`, []string{"want a merge of two pieces before this"}},
+		{"half a surrogate pair", `"us": 28`, `"\ud83d": 28`, []string{"want an escape sequence"}},
+		{"no merges", `"merges": [`, `"mergers": [`, []string{"model: want an object with vocab and merges"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, err := Parse(edit(t, row.old, row.new))
-			var list *ParseError
-			require.ErrorAs(t, err, &list)
-			var got []string
-			for _, f := range list.Faults {
-				got = append(got, f.Error())
-				require.True(t, errors.Is(f, ErrMalformed) != errors.Is(f, ErrUnsupported))
-			}
 			for _, want := range row.want {
-				require.Contains(t, strings.Join(got, "\n"), want)
+				require.ErrorContains(t, err, want)
 			}
-			require.ErrorContains(t, err, row.want[0])
 		})
 	}
 }
 
 func TestParseIsNoTokenizer(t *testing.T) {
 	for _, row := range []struct{ name, data, want string }{
-		{"empty", "", "malformed: want an object at byte 0"},
-		{"an array", " []", "malformed: want an object at byte 1"},
-		{"cut short", `{"version": "1.0`, "malformed: want a closing quote"},
-		{"no UTF-8", "{\"version\": \"\xff\"}", "malformed: the file is not UTF-8"},
-		{"no model", `{"version": "1.0"}`, "model: malformed: want an object with vocab and merges"},
-		{"more than one value", `{"model": {"vocab": {}, "merges": []}} {}`, "malformed: want the end of the file at byte 39"},
+		{"empty", "", "line 1, column 1: want an object"},
+		{"an array", " []", "line 1, column 2: want an object"},
+		{"cut short", `{"version": "1.0`, "want a closing quote"},
+		{"no UTF-8", "{\"version\": \"\xff\"}", "the file is not UTF-8"},
+		{"no model", `{"version": "1.0"}`, "model: want an object with vocab and merges"},
+		{"more than one value", `{"model": {"vocab": {}, "merges": []}} {}`, "line 1, column 40: want the end of the file"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, err := Parse([]byte(row.data))
-			require.ErrorIs(t, err, ErrMalformed)
 			require.ErrorContains(t, err, row.want)
 		})
 	}
@@ -116,23 +106,18 @@ func TestParseReportsAllFaults(t *testing.T) {
 		"normalizer": {"type": "BertNormalizer"}, "pre_tokenizer": {"type": "Whitespace"},
 		"post_processor": {"type": "BertProcessing"}, "decoder": {"type": "WordPiece"},
 		"model": {"type": "WordPiece", "vocab": {"a": 0, "b": 0}, "merges": ["a c"]}}`))
-	var list *ParseError
-	require.ErrorAs(t, err, &list)
-	var paths []string
-	for _, f := range list.Faults {
-		paths = append(paths, f.Path)
+	for _, place := range []string{"model.vocab", "model.merges[0]", "model.type", "version",
+		"added_tokens", "normalizer.type", "pre_tokenizer.type", "post_processor.type", "decoder.type"} {
+		require.ErrorContains(t, err, "\n  "+place+": ")
 	}
-	require.Equal(t, []string{"model.vocab", "model.merges[0]", "model.merges[0]", "model.type", "version",
-		"added_tokens", "normalizer.type", "pre_tokenizer.type", "post_processor.type", "decoder.type"}, paths)
-	require.ErrorIs(t, err, ErrMalformed)
-	require.ErrorIs(t, err, ErrUnsupported)
+	require.ErrorContains(t, err, "tokenizer.json: 10 faults:")
 }
 
 func TestParseErrorIsBounded(t *testing.T) {
 	merges := strings.Repeat(`"x y", `, 1000) + `"x y"`
 	_, err := Parse([]byte(`{"model": {"type": "BPE", "vocab": {}, "merges": [` + merges + `]}}`))
-	require.ErrorContains(t, err, "tokenizer.json has 3003 fault(s)")
-	require.ErrorContains(t, err, "and 2983 more")
+	require.ErrorContains(t, err, "tokenizer.json: 3003 faults:")
+	require.ErrorContains(t, err, `model.merges[0]: "xy" is not in the vocabulary; also model.merges[1], model.merges[2] and 998 more`)
 	require.Less(t, len(err.Error()), 2000)
 }
 
@@ -146,9 +131,9 @@ func TestParseAddedTokensThatMatchTheSame(t *testing.T) {
 	_, err := Parse(fmt.Appendf(nil, file, "c"))
 	require.NoError(t, err)
 	_, err = Parse(fmt.Appendf(nil, file, "a"))
-	require.ErrorContains(t, err, `added_tokens: malformed: "aa" matches the same text as another token`)
+	require.ErrorContains(t, err, `added_tokens: "aa" matches the same text as another token`)
 	_, err = Parse(fmt.Appendf(nil, file, ""))
-	require.ErrorContains(t, err, `added_tokens: malformed: "b" is empty when normalized`)
+	require.ErrorContains(t, err, `added_tokens: "b" is empty when normalized`)
 }
 
 // What a file may say in more than one way.
@@ -166,25 +151,8 @@ func TestParseSpellings(t *testing.T) {
 			got, err := Parse(edit(t, row.old, row.new))
 			require.NoError(t, err)
 			const text = "hola user<|im_end|>\nmón"
-			require.Equal(t, want.EncodeWithSpecial(text), got.EncodeWithSpecial(text), row.reason)
+			require.Equal(t, want.encodeWithSpecial(text), got.encodeWithSpecial(text), row.reason)
 			require.NotEqual(t, want.Hash(), got.Hash())
 		})
-	}
-}
-
-func TestScannerStrings(t *testing.T) {
-	for _, row := range []struct{ in, want string }{
-		{`"\"\\\/\b\f\n\r\t"`, "\"\\/\b\f\n\r\t"},
-		{`"\u00e9\u2581x"`, "é\u2581x"},
-		{`"\ud83c\udf89"`, "🎉"},
-		{`"\u0000"`, "\x00"},
-	} {
-		got, err := (&scanner{data: []byte(row.in)}).str(nil)
-		require.NoError(t, err, row.in)
-		require.Equal(t, row.want, string(got))
-	}
-	for _, in := range []string{``, `x`, `"`, `"\`, `"\x"`, `"\u12"`, `"\u12g4"`, `"\ud83c"`, `"\ud83c\u0041"`, `"\udf89"`, "\"\n\""} {
-		_, err := (&scanner{data: []byte(in)}).str(nil)
-		require.Error(t, err, in)
 	}
 }

@@ -2,10 +2,11 @@ package tokenizer
 
 import (
 	"bytes"
-	"encoding/json"
 	"slices"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/impulse-salamandra/finetune/internal/strictjson"
 )
 
 // words is a text cut into words: ends are the offsets where they end, in
@@ -196,18 +197,16 @@ func runeByte(r rune) (byte, bool) {
 }
 
 // parsePreTokenizers reads the section "pre_tokenizer".
-func parsePreTokenizers(raw json.RawMessage, fs *faults) []preTokenizer {
+func parsePreTokenizers(f *strictjson.Fields) []preTokenizer {
 	var list []preTokenizer
-	fs.components("pre_tokenizer", raw, "pretokenizers", func(kind string, f fields) bool {
+	components(f, "pre_tokenizer", "pretokenizers", func(kind string, f *strictjson.Fields) bool {
 		switch kind {
 		case "Metaspace":
-			list = append(list, f.metaspaceOptions())
+			list = append(list, metaspaceOptions(f))
 		case "Digits":
-			var d digits
-			f.required("individual_digits", &d.individual)
-			list = append(list, d)
+			list = append(list, digits{individual: flag(f, "individual_digits")})
 		case "ByteLevel":
-			list = append(list, f.byteLevelOptions())
+			list = append(list, byteLevelOptions(f))
 		default:
 			return false
 		}
@@ -219,29 +218,21 @@ func parsePreTokenizers(raw json.RawMessage, fs *faults) []preTokenizer {
 // metaspaceOptions reads the options of Metaspace, which is a pre-tokenizer
 // and a decoder. Old files have add_prefix_space for prepend_scheme, and in
 // str_rep a copy of replacement.
-func (f fields) metaspaceOptions() metaspace {
-	m := metaspace{replacement: f.char("replacement"), scheme: "always", cuts: true}
-	f.optional("prepend_scheme", &m.scheme)
-	f.optional("split", &m.cuts)
-	var copied string
-	f.optional("str_rep", &copied)
-	prefix := true
-	f.optional("add_prefix_space", &prefix)
+func metaspaceOptions(f *strictjson.Fields) metaspace {
+	m := metaspace{replacement: char(f, "replacement"), scheme: f.String("prepend_scheme", "always"), cuts: f.Bool("split", true)}
+	f.String("str_rep", "")
+	prefix := f.Bool("add_prefix_space", true)
 	if !slices.Contains([]string{"first", "always", "never"}, m.scheme) {
-		f.unsupported(f.at("prepend_scheme"), "%q", m.scheme)
+		f.Fault("prepend_scheme", nil, "%q, want first, always or never", m.scheme)
 	} else if !prefix && m.scheme != "never" {
-		f.malformed(f.at("add_prefix_space"), "false, but prepend_scheme is %q", m.scheme)
+		f.Fault("add_prefix_space", nil, "false, but prepend_scheme is %q", m.scheme)
 	}
 	return m
 }
 
 // byteLevelOptions reads the options of ByteLevel, which is a pre-tokenizer, a
 // decoder and a post-processor. trim_offsets has no effect on ids.
-func (f fields) byteLevelOptions() byteLevel {
-	b := byteLevel{cuts: true}
-	var trim bool
-	f.required("add_prefix_space", &b.prefixSpace)
-	f.required("trim_offsets", &trim)
-	f.optional("use_regex", &b.cuts)
-	return b
+func byteLevelOptions(f *strictjson.Fields) byteLevel {
+	flag(f, "trim_offsets")
+	return byteLevel{prefixSpace: flag(f, "add_prefix_space"), cuts: f.Bool("use_regex", true)}
 }

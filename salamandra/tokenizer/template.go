@@ -1,9 +1,6 @@
 package tokenizer
 
-import (
-	"encoding/json"
-	"fmt"
-)
+import "github.com/impulse-salamandra/finetune/internal/strictjson"
 
 // template is what the post-processor puts around a sequence.
 type template struct {
@@ -12,19 +9,19 @@ type template struct {
 
 // parseTemplate reads the section "post_processor". Its template for pairs of
 // sequences is not used; ByteLevel as a post-processor has no effect on ids.
-func parseTemplate(raw json.RawMessage, v *vocabulary, fs *faults) template {
+func parseTemplate(f *strictjson.Fields, v *vocabulary) template {
 	var t template
 	seen := false
-	fs.components("post_processor", raw, "processors", func(kind string, f fields) bool {
+	components(f, "post_processor", "processors", func(kind string, f *strictjson.Fields) bool {
 		switch kind {
 		case "ByteLevel":
-			f.byteLevelOptions()
+			byteLevelOptions(f)
 		case "TemplateProcessing":
 			if seen {
-				f.unsupported(f.at("type"), "a second TemplateProcessing")
+				f.Fault("type", nil, "a second TemplateProcessing")
 			}
 			seen = true
-			t = f.templateOptions(v)
+			t = templateOptions(f, v)
 		default:
 			return false
 		}
@@ -34,45 +31,51 @@ func parseTemplate(raw json.RawMessage, v *vocabulary, fs *faults) template {
 }
 
 // templateOptions reads the options of TemplateProcessing.
-func (f fields) templateOptions(v *vocabulary) template {
-	type named struct {
-		ID string `json:"id"`
-	}
-	var single []struct{ SpecialToken, Sequence *named }
-	var specials map[string]struct {
-		IDs    []int32  `json:"ids"`
-		Tokens []string `json:"tokens"`
-	}
-	f.required("single", &single)
-	f.optional("special_tokens", &specials)
-	f.take("pair")
+func templateOptions(f *strictjson.Fields, v *vocabulary) template {
+	f.Need("single")
+	f.Value("pair")
+	specials := f.Object("special_tokens")
 	var t template
 	sequences := 0
 	ids := &t.before
-	for i, piece := range single {
-		path := f.at(fmt.Sprintf("single[%d]", i))
+	for _, piece := range f.Objects("single") {
+		sequence, token := piece.Object("Sequence"), piece.Object("SpecialToken")
 		switch {
-		case piece.Sequence != nil && piece.Sequence.ID == "A":
+		case sequence != nil && sequence.String("id", "") == "A":
 			sequences++
 			ids = &t.after
-		case piece.SpecialToken != nil:
-			token, ok := specials[piece.SpecialToken.ID]
-			if !ok || len(token.IDs) != len(token.Tokens) {
-				f.malformed(path, "want as many ids as tokens in special_tokens for %q", piece.SpecialToken.ID)
-				continue
-			}
-			for j, id := range token.IDs {
-				if text, ok := v.token(id); !ok || text != token.Tokens[j] {
-					f.malformed(path, "id %d is %q, want %q", id, text, token.Tokens[j])
-				}
-			}
-			*ids = append(*ids, token.IDs...)
+		case token != nil:
+			*ids = append(*ids, specialIDs(token, specials, v)...)
 		default:
-			f.malformed(path, "want a SpecialToken or the Sequence \"A\"")
+			piece.Fault("", nil, "want a SpecialToken or the Sequence \"A\"")
 		}
 	}
 	if sequences != 1 {
-		f.unsupported(f.at("single"), "the Sequence \"A\" %d times, want once", sequences)
+		f.Fault("single", nil, "the Sequence \"A\" %d times, want once", sequences)
 	}
 	return t
+}
+
+// specialIDs returns the ids that special_tokens has for a token of the template.
+func specialIDs(token, specials *strictjson.Fields, v *vocabulary) []int32 {
+	name := token.String("id", "")
+	var ids []int
+	var texts []string
+	if specials != nil && specials.Has(name) {
+		if s := specials.Object(name); s != nil {
+			ids, texts = s.Ints("ids"), s.Strings("tokens")
+		}
+	}
+	if len(ids) == 0 || len(ids) != len(texts) {
+		token.Fault("", nil, "want as many ids as tokens in special_tokens for %q", name)
+		return nil
+	}
+	var all []int32
+	for i, id := range ids {
+		if text, ok := v.token(int32(id)); !ok || text != texts[i] || int(int32(id)) != id {
+			token.Fault("", nil, "id %d is %q, want %q", id, text, texts[i])
+		}
+		all = append(all, int32(id))
+	}
+	return all
 }

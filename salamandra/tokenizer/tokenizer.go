@@ -3,15 +3,11 @@ package tokenizer
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
-)
 
-// FileName is the name of the file that Load reads.
-const FileName = "tokenizer.json"
+	"github.com/impulse-salamandra/finetune/internal/faults"
+	"github.com/impulse-salamandra/finetune/internal/tokenizerjson"
+)
 
 // Tokenizer turns text into token ids and back. Its methods may be called from
 // several goroutines at the same time.
@@ -24,65 +20,55 @@ type Tokenizer struct {
 	normalizers   []normalizer
 	preTokenizers []preTokenizer
 	model         *bpe
-	plain         *bpe // the model without its special pieces
+	plain         *bpe // the model without its control tokens
 	template      template
 	decoders      []decoder
 }
 
-// Load reads the tokenizer.json in the directory dir. Without one the error
-// wraps [fs.ErrNotExist]; a file that cannot be used gives a [*ParseError].
+// Load reads the tokenizer.json in the directory dir. It fails with
+// [io/fs.ErrNotExist] if there is none, and lists all that is malformed or not
+// supported in a file that cannot be used.
 func Load(dir string) (*Tokenizer, error) {
-	data, err := os.ReadFile(filepath.Join(dir, FileName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("tokenizer: no %s in %s: copy it from the directory of the base model: %w", FileName, dir, fs.ErrNotExist)
-	}
+	data, err := tokenizerjson.ReadFile(dir)
 	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
+		return nil, err
 	}
-	t, err := Parse(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	return t, nil
+	return parse(data, filepath.Join(dir, tokenizerjson.Name))
 }
 
-// Parse reads the content of a tokenizer.json. Its error is a [*ParseError]
-// with all that is malformed or not supported. Parse does not keep data.
-func Parse(data []byte) (*Tokenizer, error) {
-	var fs faults
-	f := splitFile(data, &fs)
+// Parse reads the content of a tokenizer.json. Its error lists all that is
+// malformed or not supported. Parse does not keep data.
+func Parse(data []byte) (*Tokenizer, error) { return parse(data, tokenizerjson.Name) }
+
+func parse(data []byte, path string) (*Tokenizer, error) {
+	list := &faults.List{Subject: path}
+	f := tokenizerjson.Parse(data, list)
 	if f == nil {
-		return nil, fs.err()
+		return nil, list.Err()
 	}
 	sum := sha256.Sum256(data)
 	t := &Tokenizer{hash: hex.EncodeToString(sum[:]), shown: map[int32]string{}}
-	t.vocabulary = newVocabulary(f, &fs)
-	merges := t.vocabulary.resolveMerges(f, &fs)
-	options := parseModel(f.model, &fs)
-	if _, ok := t.vocabulary.ids[options.unknown]; options.unknown != "" && !ok {
-		fs.malformed("model.unk_token", "%q is not in the vocabulary", options.unknown)
+	t.vocabulary = newVocabulary(f, list)
+	merges := t.vocabulary.resolveMerges(f, list)
+	options := parseModel(f.Object("model"), t.vocabulary)
+	if version := f.String("version", "1.0"); version != "1.0" {
+		f.Fault("version", nil, "%q is not supported, want \"1.0\"", version)
 	}
-
-	top := fields{faults: &fs, members: f.sections}
-	version := "1.0"
-	if top.optional("version", &version); version != "1.0" {
-		fs.unsupported("version", "%q, want \"1.0\"", version)
-	}
-	added := parseAddedTokens(top.take("added_tokens"), &fs)
-	t.vocabulary.add(added, int32(len(f.vocab)), &fs)
-	t.normalizers = parseNormalizers(top.take("normalizer"), &fs)
-	t.preTokenizers = parsePreTokenizers(top.take("pre_tokenizer"), &fs)
-	t.template = parseTemplate(top.take("post_processor"), t.vocabulary, &fs)
-	t.decoders = parseDecoders(top.take("decoder"), &fs)
+	added := parseAddedTokens(f.Fields)
+	t.vocabulary.add(added, int32(len(f.Vocab)), list)
+	t.normalizers = parseNormalizers(f.Fields)
+	t.preTokenizers = parsePreTokenizers(f.Fields)
+	t.template = parseTemplate(f.Fields, t.vocabulary)
+	t.decoders = parseDecoders(f.Fields)
 	// Both say how the tokenizer was last used; Transformers sets them anew
 	// for each call.
-	top.take("truncation")
-	top.take("padding")
-	top.end()
-	if fs.err() == nil {
-		t.findAdded(added, &fs)
+	f.Value("truncation")
+	f.Value("padding")
+	end(f.Fields)
+	if list.Len() == 0 {
+		t.findAdded(added, list)
 	}
-	if err := fs.err(); err != nil {
+	if err := list.Err(); err != nil {
 		return nil, err
 	}
 	t.buildModels(options, merges)
@@ -90,7 +76,7 @@ func Parse(data []byte) (*Tokenizer, error) {
 }
 
 // findAdded fills the two matchers.
-func (t *Tokenizer) findAdded(tokens []*addedToken, fs *faults) {
+func (t *Tokenizer) findAdded(tokens []*addedToken, list *faults.List) {
 	for _, a := range tokens {
 		m, pattern := &t.exact, a.content
 		if a.normalized {
@@ -99,21 +85,21 @@ func (t *Tokenizer) findAdded(tokens []*addedToken, fs *faults) {
 		}
 		switch {
 		case pattern == "":
-			fs.malformed("added_tokens", "%q is empty when normalized", a.content)
+			list.Addf("added_tokens", "%q is empty when normalized", a.content)
 		case !m.add(pattern, a):
-			fs.malformed("added_tokens", "%q matches the same text as another token", a.content)
+			list.Addf("added_tokens", "%q matches the same text as another token", a.content)
 		}
 	}
 }
 
 // buildModels builds the model, and for EncodeText a second one if the first
-// could write a special token.
+// could write a control token.
 func (t *Tokenizer) buildModels(o modelOptions, merges []merge) {
 	v := t.vocabulary
 	t.model = newBPE(o, v, merges, func(id int32) bool { return v.is(id, modelPiece) })
 	t.plain = t.model
-	if t.model.reaches(v, special) {
-		t.plain = newBPE(o, v, merges, func(id int32) bool { return v.is(id, modelPiece) && !v.is(id, special) })
+	if t.model.reaches(v, control) {
+		t.plain = newBPE(o, v, merges, func(id int32) bool { return v.is(id, modelPiece) && !v.is(id, control) })
 	}
 }
 
@@ -133,17 +119,17 @@ func (t *Tokenizer) TokenID(token string) (int32, bool) {
 	return id, ok
 }
 
-// Token returns the token of an id as the file writes it. It reports false if
+// token returns the token of an id as the file writes it. It reports false if
 // no token has the id.
 func (t *Tokenizer) Token(id int32) (string, bool) { return t.vocabulary.token(id) }
 
-// IsSpecial reports whether id is an added token with special: true, such as
+// isSpecial reports whether id is an added token with special: true, such as
 // "<s>" or "<|im_end|>".
-func (t *Tokenizer) IsSpecial(id int32) bool { return t.vocabulary.is(id, special) }
+func (t *Tokenizer) isSpecial(id int32) bool { return t.vocabulary.is(id, special) }
 
-// BOS returns the id that EncodeWithSpecial puts first. It reports false if
+// bos returns the id that encodeWithSpecial puts first. It reports false if
 // the file asks for none.
-func (t *Tokenizer) BOS() (int32, bool) {
+func (t *Tokenizer) bos() (int32, bool) {
 	if len(t.template.before) == 0 {
 		return 0, false
 	}

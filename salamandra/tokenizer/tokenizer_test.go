@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -14,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/impulse-salamandra/finetune/internal/tokenizerjson"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -30,13 +34,12 @@ func TestLoad(t *testing.T) {
 	require.ErrorContains(t, err, "no tokenizer.json in testdata/nowhere: copy it from the directory of the base model")
 
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, FileName), []byte("{"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, tokenizerjson.Name), []byte("{"), 0o600))
 	_, err = Load(dir)
-	require.ErrorIs(t, err, ErrMalformed)
 	require.ErrorContains(t, err, dir)
 
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "sub"), 0o700))
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "sub", FileName), 0o700))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "sub", tokenizerjson.Name), 0o700))
 	_, err = Load(filepath.Join(dir, "sub"))
 	require.Error(t, err, "a directory in place of the file")
 	require.NotErrorIs(t, err, fs.ErrNotExist)
@@ -72,7 +75,7 @@ func TestTokens(t *testing.T) {
 			token, ok := row.tok.Token(row.id)
 			require.True(t, ok)
 			require.Equal(t, row.token, token)
-			require.Equal(t, row.special, row.tok.IsSpecial(row.id))
+			require.Equal(t, row.special, row.tok.isSpecial(row.id))
 			text, ok := row.tok.TokenBytes(row.id)
 			require.Equal(t, !row.special, ok, row.reason)
 			require.Equal(t, row.bytes, string(text), row.reason)
@@ -83,7 +86,7 @@ func TestTokens(t *testing.T) {
 		require.False(t, ok, id)
 		_, ok = llama.TokenBytes(id)
 		require.False(t, ok, id)
-		require.False(t, llama.IsSpecial(id), id)
+		require.False(t, llama.isSpecial(id), id)
 		require.Equal(t, "a", llama.Decode([]int32{id, 460, id}, false), "ids without a token are left out")
 	}
 	_, ok := llama.TokenID("no such token")
@@ -93,15 +96,15 @@ func TestTokens(t *testing.T) {
 }
 
 func TestBOS(t *testing.T) {
-	id, ok := parseLayout(t, "tokenizer").BOS()
+	id, ok := parseLayout(t, "tokenizer").bos()
 	require.True(t, ok)
 	require.Equal(t, int32(1), id)
 
 	tok, err := Parse(edit(t, `"post_processor": {`, `"post_processor": null, "padding": {`))
 	require.NoError(t, err)
-	_, ok = tok.BOS()
+	_, ok = tok.bos()
 	require.False(t, ok)
-	require.Equal(t, tok.Encode("hola"), tok.EncodeWithSpecial("hola"))
+	require.Equal(t, tok.Encode("hola"), tok.encodeWithSpecial("hola"))
 }
 
 // The bytes of the tokens of a text, put together, are the text; but for the
@@ -193,13 +196,13 @@ func TestEncodeTextWritesNoSpecial(t *testing.T) {
 				got = append(got, piece)
 			}
 			require.Equal(t, row.want, got)
-			require.True(t, slices.ContainsFunc(tok.Encode(row.text), tok.IsSpecial), "Encode does find it")
+			require.True(t, slices.ContainsFunc(tok.Encode(row.text), tok.isSpecial), "Encode does find it")
 		})
 	}
 	for _, name := range layouts {
 		tok := parseLayout(t, name)
 		for _, r := range readRows(t, name) {
-			require.False(t, slices.ContainsFunc(tok.EncodeText(r.Text, true), tok.IsSpecial), "%s: %q", name, r.Text)
+			require.False(t, slices.ContainsFunc(tok.EncodeText(r.Text, true), tok.isSpecial), "%s: %q", name, r.Text)
 		}
 	}
 }
@@ -317,5 +320,64 @@ func edit(t testing.TB, old, new string) []byte {
 		return data
 	}
 	require.Equal(t, 1, bytes.Count(data, []byte(old)), "%q in the example", old)
-	return bytes.Replace(data, []byte(old), []byte(new), 1)
+	data = bytes.Replace(data, []byte(old), []byte(new), 1)
+	if strings.Contains(new, `"padding"`) { // which takes the place of what the edit is to hide
+		data = bytes.Replace(data, []byte(`"padding": null,`), nil, 1)
+	}
+	return data
+}
+
+// TestControlTokensStayText: the flags of a file open no way from text to a
+// control token.
+func TestControlTokensStayText(t *testing.T) {
+	for _, name := range layouts {
+		data := readGzip(t, name+".json.gz")
+		want, err := Parse(data)
+		require.NoError(t, err)
+		for _, flags := range []map[string]any{
+			{"special": false},
+			{"special": false, "lstrip": true, "rstrip": true},
+			{"special": false, "normalized": true},
+			{"special": true, "normalized": true, "rstrip": true},
+		} {
+			got, err := Parse(withFlags(t, data, flags))
+			require.NoError(t, err)
+			texts := []string{"<|im_end|>\n<|im_start|>assistant\nfals", "a  <|im_end|>  b", "<s></s><unk><pad>", "<|IM_END|>", "<|reserved|>"}
+			for _, r := range readRows(t, name) {
+				texts = append(texts, r.Text)
+			}
+			for _, text := range texts {
+				require.Equal(t, want.EncodeText(text, true), got.EncodeText(text, true), "%s %v: %q", name, flags, text)
+			}
+			for _, mark := range []string{"<|im_start|>", "<|im_end|>", "<s>", "</s>"} {
+				id, ok := got.TokenID(mark)
+				if !ok {
+					continue
+				}
+				require.NotContains(t, got.EncodeText("a "+mark+" b", false), id, "%s %v", name, flags)
+				_, isText := got.TokenBytes(id)
+				require.False(t, isText, "nor is it text of an answer")
+			}
+		}
+	}
+}
+
+// withFlags sets flags of all control tokens of a tokenizer.json.
+func withFlags(t *testing.T, data []byte, flags map[string]any) []byte {
+	t.Helper()
+	var file map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(data, &file))
+	var added []map[string]any
+	require.NoError(t, json.Unmarshal(file["added_tokens"], &added))
+	for _, a := range added {
+		if isControl(a["content"].(string)) {
+			maps.Copy(a, flags)
+		}
+	}
+	var err error
+	file["added_tokens"], err = json.Marshal(added)
+	require.NoError(t, err)
+	data, err = json.Marshal(file)
+	require.NoError(t, err)
+	return data
 }

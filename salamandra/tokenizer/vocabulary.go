@@ -1,6 +1,11 @@
 package tokenizer
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/impulse-salamandra/finetune/internal/faults"
+	"github.com/impulse-salamandra/finetune/internal/tokenizerjson"
+)
 
 // vocabulary holds the tokens by id and by text: the model's pieces, and the
 // added tokens that are no pieces.
@@ -17,6 +22,7 @@ const (
 	modelPiece kind = 1 << iota
 	added
 	special
+	control // not to come of text
 )
 
 // maxGap bounds the number of ids that no token has, so that a small file
@@ -37,19 +43,19 @@ func (v *vocabulary) token(id int32) (string, bool) {
 }
 
 // newVocabulary takes the pieces of the model from a file.
-func newVocabulary(f *file, fs *faults) *vocabulary {
-	v := &vocabulary{ids: make(map[string]int32, len(f.vocab))}
-	limit := len(f.vocab) + maxGap
-	for _, e := range f.vocab {
-		piece := f.text[e.start:e.end]
-		if e.id < 0 || int(e.id) >= limit {
-			fs.malformed("model.vocab", "%q has id %d, want 0 to %d", piece, e.id, limit-1)
-		} else if other, ok := v.token(e.id); ok {
-			fs.malformed("model.vocab", "%q and %q have the same id %d", other, piece, e.id)
+func newVocabulary(f *tokenizerjson.File, list *faults.List) *vocabulary {
+	v := &vocabulary{ids: make(map[string]int32, len(f.Vocab))}
+	limit := len(f.Vocab) + maxGap
+	for _, e := range f.Vocab {
+		piece := f.Piece(e)
+		if e.ID < 0 || int(e.ID) >= limit {
+			list.Addf("model.vocab", "%q has id %d, want 0 to %d", piece, e.ID, limit-1)
+		} else if other, ok := v.token(e.ID); ok {
+			list.Addf("model.vocab", "%q and %q have the same id %d", other, piece, e.ID)
 		} else if other, ok := v.ids[piece]; ok {
-			fs.malformed("model.vocab", "%q has two ids, %d and %d", piece, other, e.id)
+			list.Addf("model.vocab", "%q has two ids, %d and %d", piece, other, e.ID)
 		} else {
-			v.put(piece, e.id, modelPiece)
+			v.put(piece, e.ID, modelPiece)
 		}
 	}
 	return v
@@ -66,7 +72,7 @@ func (v *vocabulary) put(piece string, id int32, k kind) {
 // add takes the added tokens. Those that are no pieces must have the ids that
 // Hugging Face tokenizers gives them whatever the file says: in their order,
 // from next, the number of pieces, on.
-func (v *vocabulary) add(tokens []*addedToken, next int32, fs *faults) {
+func (v *vocabulary) add(tokens []*addedToken, next int32, list *faults.List) {
 	for i, a := range tokens {
 		path := fmt.Sprintf("added_tokens[%d]", i)
 		want, known := v.ids[a.content]
@@ -75,15 +81,15 @@ func (v *vocabulary) add(tokens []*addedToken, next int32, fs *faults) {
 			next++
 		}
 		if v.is(want, added) {
-			fs.malformed(path, "%q is there twice", a.content)
+			list.Addf(path, "%q is there twice", a.content)
 			continue
 		}
 		if a.id != want {
-			fs.malformed(path, "%q has id %d, want %d", a.content, a.id, want)
+			list.Addf(path, "%q has id %d, want %d", a.content, a.id, want)
 			continue
 		}
 		if other, ok := v.token(want); ok && !known {
-			fs.malformed(path, "%q and %q have the same id %d", other, a.content, want)
+			list.Addf(path, "%q and %q have the same id %d", other, a.content, want)
 			continue
 		}
 		if !known {
@@ -93,23 +99,31 @@ func (v *vocabulary) add(tokens []*addedToken, next int32, fs *faults) {
 		if a.special {
 			v.kinds[want] |= special
 		}
+		if a.control {
+			v.kinds[want] |= control
+		}
+	}
+	for id, piece := range v.pieces {
+		if v.kinds[id] != 0 && isMark(piece) {
+			v.kinds[id] |= control
+		}
 	}
 }
 
 // resolveMerges finds the ids of the pieces that the merges name.
-func (v *vocabulary) resolveMerges(f *file, fs *faults) []merge {
+func (v *vocabulary) resolveMerges(f *tokenizerjson.File, list *faults.List) []merge {
 	id := func(i int, piece string) int32 {
 		id, ok := v.ids[piece]
 		if !ok {
-			fs.malformed(fmt.Sprintf("model.merges[%d]", i), "%q is not in the vocabulary", piece)
+			list.Addf(fmt.Sprintf("model.merges[%d]", i), "%q is not in the vocabulary", piece)
 		}
 		return id
 	}
-	merges := make([]merge, len(f.merges))
-	for i, e := range f.merges {
+	merges := make([]merge, len(f.Merges))
+	for i, m := range f.Merges {
 		merges[i] = merge{
-			pair: pair{id(i, f.text[e.start:e.mid]), id(i, f.text[e.mid:e.end])},
-			id:   id(i, f.text[e.start:e.end]),
+			pair: pair{id(i, f.Left(m)), id(i, f.Right(m))},
+			id:   id(i, f.Merged(m)),
 		}
 	}
 	return merges
