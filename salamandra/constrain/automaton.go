@@ -88,8 +88,15 @@ type builder struct {
 	known       map[key]*node
 	lastID      int64
 	fail, empty *node
-	strings     map[stringKey]*stringRule
-	anyChar     *node // every character of a JSON string in canonical form
+	strings     map[string]*stringRule // by [stringSet.ruleName]
+	patterns    map[string]*dfa
+	anyString   *stringRule
+	counting    *stringRule            // strings of any length, see [stringFrom.counted]
+	anyChar     *node                  // every character of a JSON string in canonical form
+	exceptions  map[string]*exceptRule // by their words
+	blank       int                    // the most white space at a gap
+	blanks      *node                  // which is that, once asked for
+	charNodes   map[string]*node       // by their ranges
 	caches      map[*Vocabulary]*cache
 	stepped     []*node // with transitions or a body
 }
@@ -101,10 +108,13 @@ func newBuilder(limit int) *builder {
 		fail:    &node{op: opFail, id: 1, min: never},
 		empty:   &node{op: opEmpty, id: 2},
 		lastID:  2,
-		strings: map[stringKey]*stringRule{},
-		caches:  map[*Vocabulary]*cache{},
+		strings: map[string]*stringRule{}, patterns: map[string]*dfa{},
+		exceptions: map[string]*exceptRule{}, charNodes: map[string]*node{},
+		caches: map[*Vocabulary]*cache{},
 	}
 	b.anyChar = b.chars([]runeRange{{0, 0x10FFFF}})
+	b.anyString = &stringRule{hi: unbounded, anyChar: b.anyChar}
+	b.counting = &stringRule{hi: unbounded - 1, anyChar: b.anyChar}
 	return b
 }
 
@@ -112,14 +122,14 @@ func newBuilder(limit int) *builder {
 // the time is not the schema's. It is a millisecond or two.
 const leastWork = 100_000
 
-// late counts work, and tells whether compiling has taken too long. What is made
+// late counts work, and reports whether compiling has taken too long. What is made
 // then is never used.
 func (b *builder) late(work int) bool {
 	b.work += work
 	return !b.deadline.IsZero() && b.work > leastWork && time.Now().After(b.deadline)
 }
 
-// spent tells whether an answer has taken too much work. What is found then is
+// spent reports whether an answer has taken too much work. What is found then is
 // incomplete and not kept.
 func (b *builder) spent() bool { return b.most > 0 && b.work > b.most }
 
@@ -151,6 +161,12 @@ func (b *builder) forget() {
 		n.body, n.next = nil, nil
 	}
 	b.stepped = b.stepped[:0]
+	for _, r := range b.exceptions {
+		clear(r.known)
+	}
+	clear(b.exceptions)
+	clear(b.charNodes)
+	b.blanks = nil
 	for _, c := range b.caches {
 		c.forget()
 	}
@@ -210,7 +226,7 @@ func (b *builder) alt(list ...*node) *node {
 		}
 	}
 	slices.SortFunc(alts, func(x, y *node) int { return int(x.id - y.id) })
-	alts = slices.Compact(alts)
+	alts = b.factored(slices.Compact(alts))
 	switch len(alts) {
 	case 0:
 		return b.fail
@@ -224,6 +240,36 @@ func (b *builder) alt(list ...*node) *node {
 		ids = binary.LittleEndian.AppendUint64(ids, uint64(x.id))
 	}
 	return b.node(key{op: opAlt, text: string(ids)}, n)
+}
+
+// factored joins alternatives that begin with the same string: x y | x z is
+// x (y | z), which is one state inside the string.
+func (b *builder) factored(alts []*node) []*node {
+	for i, x := range alts {
+		if x.op != opSeq || !x.a.quoted {
+			continue
+		}
+		for _, y := range alts[i+1:] {
+			if y.op == opSeq && y.a == x.a {
+				return b.factorOut(alts, x.a)
+			}
+		}
+	}
+	return alts
+}
+
+func (b *builder) factorOut(alts []*node, first *node) []*node {
+	var rests, others []*node
+	for _, x := range alts {
+		if x.op == opSeq && x.a == first {
+			rests = append(rests, x.b)
+		} else {
+			others = append(others, x)
+		}
+	}
+	others = append(others, b.pair(first, b.alt(rests...)))
+	slices.SortFunc(others, func(x, y *node) int { return int(x.id - y.id) })
+	return b.factored(others)
 }
 
 // bodyOf expands the rule of n.
@@ -261,9 +307,31 @@ func (b *builder) derive(n *node, c byte) *node {
 		}
 		return b.alt(list...)
 	case opRule:
+		if f, ok := n.rule.(itemOnce); ok {
+			return f.derive(b, c)
+		}
 		return b.derive(b.bodyOf(n), c)
 	}
 	return b.fail
+}
+
+// first is the part of a sequence that comes first, or the node itself.
+func (n *node) first() *node {
+	if n.op == opSeq {
+		return n.a
+	}
+	return n
+}
+
+// after returns the state after a byte, nil if it leads nowhere.
+func (b *builder) after(n *node, c byte) *node {
+	if _, ok := n.first().rule.(itemOnce); !ok {
+		return b.stepsOf(n).after(c)
+	}
+	if d := b.derive(n, c); d.op != opFail { // of the many states that follow, one is needed
+		return d
+	}
+	return nil
 }
 
 // cut marks the bytes at which the derivative of n may change.
@@ -382,7 +450,7 @@ func (b *builder) derivatives(n *node) *steps {
 // run returns the state after text, nil if text leads nowhere.
 func (b *builder) run(n *node, text []byte) *node {
 	for _, c := range text {
-		if n = b.stepsOf(n).after(c); n == nil {
+		if n = b.after(n, c); n == nil {
 			return nil
 		}
 	}
@@ -406,74 +474,4 @@ func (b *builder) only(n *node) (byte, *node, bool) {
 		}
 	}
 	return byte(c), s.next[1], many == 1
-}
-
-// shortestStep returns the first byte of the shortest completion of n, of equal
-// ones the one first in the order of bytes, and the state after it. Then the
-// completion chosen there is the rest of the one chosen here.
-func (b *builder) shortestStep(n *node) (letter byte, next *node) {
-	letter = b.shortestLetter(n)
-	if n.next != nil {
-		return letter, n.next.after(letter)
-	}
-	return letter, b.derive(n, letter) // of many states, not all that follow is needed
-}
-
-func (b *builder) shortestLetter(n *node) byte {
-	switch n.op {
-	case opText:
-		return n.text[0]
-	case opByte:
-		return n.lo
-	case opSeq:
-		if n.a.min == 0 {
-			return b.shortestLetter(n.b)
-		}
-		return b.shortestLetter(n.a)
-	case opRule:
-		return b.shortestLetter(b.bodyOf(n))
-	}
-	least := byte(255)
-	for _, x := range n.alts {
-		if x.min == n.min {
-			least = min(least, b.shortestLetter(x))
-		}
-	}
-	return least
-}
-
-// needs marks the bytes that the shortest completions are spelt with, from n on,
-// which is left out unless first, and from every state that answers of n lead
-// to; some more may be marked. All others are bytes that an answer may hold and
-// can do without.
-func needs(n *node, first bool, seen map[needsKey]bool, bytes *[256]bool) {
-	if k := (needsKey{n, first}); seen[k] {
-		return
-	} else {
-		seen[k] = true
-	}
-	switch n.op {
-	case opText:
-		for i := range len(n.text) {
-			bytes[n.text[i]] = bytes[n.text[i]] || first || i > 0
-		}
-	case opByte:
-		bytes[n.lo] = bytes[n.lo] || first // see shortestStep
-	case opSeq:
-		needs(n.a, first, seen, bytes)
-		needs(n.b, true, seen, bytes)
-	case opAlt:
-		for _, x := range n.alts {
-			needs(x, first && x.min == n.min, seen, bytes)
-		}
-	case opRule:
-		for _, x := range n.rule.parts() {
-			needs(x, true, seen, bytes)
-		}
-	}
-}
-
-type needsKey struct {
-	n     *node
-	first bool
 }

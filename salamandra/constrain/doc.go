@@ -15,38 +15,47 @@
 // for empty values, strings with the escapes \" \\ \n \r \t \b \f, \u00xx in
 // lower case for other control characters, and all else as raw UTF-8. White
 // space is never free, so no answer is lost in it. Only numbers that are not
-// integers can be written in several ways.
+// integers can be written in several ways. Whitespace of [Options] lets a model that
+// was not trained on this put white space where JSON allows it, within a bound.
 //
 // # Keywords
 //
-// These of draft 2020-12 are enforced:
+// Drafts 4, 6, 7, 2019-09 and 2020-12 are read by $schema, each with its own
+// meaning of items, exclusiveMinimum, id, and what stands beside $ref; a schema
+// that names none is read by 2020-12, and keywords that it no longer has by what
+// they meant. These constrain, by themselves and in any combination:
 //
-//   - type, also several; enum; const. Without type, the types that the other
-//     keywords speak of are written.
-//   - properties, required, additionalProperties true or false. Members that
-//     properties does not list are never written.
-//   - items, prefixItems, minItems, maxItems. Without items, no item beyond
-//     prefixItems is written.
-//   - minLength and maxLength, in code points; pattern, with the meaning of
-//     Go's regexp package, matched anywhere unless anchored; format date.
-//   - minimum, maximum, exclusiveMinimum, exclusiveMaximum. Where a limit does
-//     not say otherwise, integers and integer parts have up to 18 digits, and
-//     fractions up to 17, without zeros at the end but for ".0". Only a number
-//     without a limit may have an exponent, of two digits.
-//   - anyOf; oneOf where it is certain that no two schemas hold for one value:
-//     they differ in type, in const or enum, or in these of a property that both
-//     require; allOf; $ref to a place in the same schema, not recursive. They may
-//     stand beside each other and beside the keywords above: what must hold
-//     together is joined keyword by keyword, and anyOf multiplies it into at most
-//     64 alternatives. Two different patterns are not joined.
-//   - if, then, else, where if asks whether properties are required or have
-//     certain values (const, enum), and the schema lists the values that these
-//     properties can have.
+//	type, enum, const           values compared as JSON Schema does: numbers by value, objects by members
+//	properties, required, additionalProperties, patternProperties, propertyNames,
+//	minProperties, maxProperties, dependentRequired, dependentSchemas, dependencies,
+//	unevaluatedProperties       members that the schema names come first, in its order, then others
+//	items, prefixItems, additionalItems, minItems, maxItems, contains, minContains,
+//	maxContains, unevaluatedItems
+//	uniqueItems                 of strings, integers, booleans and null with minItems up to 1, or of at
+//	                            most 64 listed values
+//	minLength, maxLength        in code points
+//	pattern                     with the meaning of ECMA-262, unicode flag set, lookarounds too; no back references
+//	format                      those of the specification, unless [Options] leaves them annotations
+//	minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf
+//	allOf, anyOf, oneOf, not, if, then, else, $ref, $dynamicRef, $recursiveRef, $id, $anchor
 //
-// Keywords that assert nothing (title, default and the like, and names that
-// begin with "x-") are ignored. Every other keyword, value of format, and
-// schema that allows any value is refused by name, all at once in a
-// [CompileError]: nothing is dropped in silence.
+// What they say together is worked out as a set of values by types: a union of
+// conjunctions, which allOf intersects, anyOf unites and not turns into its
+// opposite; oneOf takes from each schema what is valid under those that overlap it.
+// Where that needs the opposite of uniqueItems or of unevaluatedProperties and
+// unevaluatedItems, the schema is refused. A reference may lead back to a schema around
+// it: values are then nested at most 24 deep.
+//
+// All other keywords are annotations, as the specification says; [Options] can
+// refuse them. What cannot be enforced is refused by name, all at once in a
+// [CompileError], with the nearest form that is taken: nothing that constrains is
+// dropped in silence. Some valid values
+// are never written: of numbers, those with more digits than the schema's limits ask
+// for (18, and 17 after the point; only a number without a limit may have an
+// exponent, of two digits); of formats, what only some validators take, and
+// of the opposite of a format, what some validators may take; of members, other orders than the schema's,
+// and where one of an unlisted name must have a value, it comes after those that
+// could have its name.
 //
 // # Cost
 //
@@ -59,6 +68,5 @@
 // counts, states, time, and the work for one answer. No reference leads out of the schema, so that nothing
 // is read or fetched.
 //
-// The package chooses no tokens and knows no model. It is not for schemas of
-// unbounded depth, nor for layouts other than one per grammar.
+// The package chooses no tokens and knows no model. It has one layout per grammar.
 package constrain

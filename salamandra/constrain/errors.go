@@ -13,37 +13,53 @@ var (
 	ErrMalformed = errors.New("malformed schema")
 	// ErrUnsupported is the cause where a keyword cannot be enforced.
 	ErrUnsupported = errors.New("cannot be enforced")
-	// ErrUnsatisfiable is the cause where no value is valid.
-	ErrUnsatisfiable = errors.New("no value is valid")
-	// ErrConstant is the cause where a constant cannot be put in its place.
-	ErrConstant = errors.New("constant does not fit")
+	// errUnsatisfiable is the cause where no value is valid.
+	errUnsatisfiable = errors.New("no value is valid")
+	// errConstant is the cause where a constant cannot be put in its place.
+	errConstant = errors.New("constant does not fit")
+	// ErrNoPlace is the cause where the place of a constant is missing: the schema has no property of that path.
+	ErrNoPlace = fmt.Errorf("%w, nowhere", errConstant)
 	// ErrTooLarge is the cause where a limit of [Options] is exceeded.
 	ErrTooLarge = errors.New("too large")
-	// ErrVocabulary says that a vocabulary cannot spell the answers of a grammar.
-	ErrVocabulary = errors.New("vocabulary lacks bytes")
-	// ErrToken says that a token is not allowed where it was given.
-	ErrToken = errors.New("token not allowed")
-	// ErrBudget says that no completion is short enough.
-	ErrBudget = errors.New("budget too small")
+	// errVocabulary says that a vocabulary cannot spell the answers of a grammar.
+	errVocabulary = errors.New("vocabulary lacks bytes")
+	// errToken says that a token is not allowed where it was given.
+	errToken = errors.New("token not allowed")
+	// errBudget says that no completion is short enough.
+	errBudget = errors.New("budget too small")
 )
 
 // Fault is one thing wrong with a schema or a constant. It unwraps to its cause.
 type Fault struct {
 	// Pointer is the JSON pointer of the place in the schema, "" for the whole;
-	// for ErrConstant it is the path of the constant.
+	// where a constant does not fit, its path.
 	Pointer string
-	// Cause is ErrMalformed, ErrUnsupported, ErrUnsatisfiable, ErrConstant or
-	// ErrTooLarge.
+	// Cause is one to test for with errors.Is, such as ErrMalformed or ErrTooLarge.
 	Cause error
-	// Detail names what was found and says what was expected.
+	// Detail names what was found.
 	Detail string
+	// Instead is the nearest form that is taken, "" of constants.
+	Instead string
 }
 
+// fault is a fault at a place of a schema. The arguments are those of what was found,
+// and then of what is taken instead.
+func (r reason) fault(pointer string, args ...any) *Fault {
+	say := refusals[r]
+	n := strings.Count(say.why, "%")
+	return &Fault{pointer, say.cause, fmt.Sprintf(say.why, args[:n]...), fmt.Sprintf(say.instead, args[n:]...)}
+}
+
+// Error returns "POINTER: CAUSE: DETAIL; want INSTEAD".
 func (f *Fault) Error() string {
-	if f.Pointer == "" {
-		return fmt.Sprintf("%v: %s", f.Cause, f.Detail)
+	text := fmt.Sprintf("%v: %s", f.Cause, f.Detail)
+	if f.Pointer != "" {
+		text = f.Pointer + ": " + text
 	}
-	return fmt.Sprintf("%s: %v: %s", f.Pointer, f.Cause, f.Detail)
+	if f.Instead != "" {
+		text += "; want " + f.Instead
+	}
+	return text
 }
 
 // Unwrap returns the cause.
@@ -54,6 +70,7 @@ type CompileError struct {
 	Faults []*Fault // at least one
 }
 
+// Error lists the faults.
 func (e *CompileError) Error() string {
 	var list strings.Builder
 	for i, f := range e.Faults {

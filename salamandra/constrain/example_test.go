@@ -74,3 +74,31 @@ func Example() {
 	// }
 	// 34 tokens, 3 chosen
 }
+
+// Unknown keywords are annotations, as the specification says, and formats are
+// asserted; options change both. A refusal says what is taken instead.
+func ExampleOptions() {
+	schema := []byte(`{"type": "string", "format": "date", "maxLenght": 10}`)
+	loose, err := constrain.Compile(schema, constrain.DefaultOptions())
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("a date:", loose.Match([]byte(`"2026-11-28"`)), "another text:", loose.Match([]byte(`"tomorrow"`)))
+
+	options := constrain.DefaultOptions()
+	options.AnnotateFormats = true
+	if loose, err = constrain.Compile(schema, options); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("format an annotation:", loose.Match([]byte(`"tomorrow"`)))
+
+	options.Strict = true
+	_, err = constrain.Compile(schema, options)
+	fmt.Println(err)
+	// Output:
+	// a date: true another text: false
+	// format an annotation: true
+	// constrain: /maxLenght: cannot be enforced: maxLenght is no keyword; want a name that begins with x-, or leave out the option strict: it is then an annotation
+}

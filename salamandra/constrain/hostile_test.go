@@ -86,7 +86,7 @@ func answerHostile(tb testing.TB, schema string, v *Vocabulary, opts Options, af
 	budget := 512
 	short := m.Shortest()
 	if a.start = time.Since(begin); short > budget {
-		a.err = fmt.Errorf("%w: %d tokens are needed", ErrBudget, short)
+		a.err = fmt.Errorf("%w: %d tokens are needed", errBudget, short)
 		return a
 	}
 	r := rand.New(rand.NewPCG(1, 2))
@@ -146,7 +146,7 @@ func TestHostile(t *testing.T) {
 				// What is begun is given up soon; a token is accepted all the same.
 				require.LessOrEqual(t, *m.spent, 2*opts.MaxWork)
 			})
-			for _, cause := range []error{ErrTooLarge, ErrBudget, ErrUnsupported, nil} {
+			for _, cause := range []error{ErrTooLarge, errBudget, ErrUnsupported, nil} {
 				if errors.Is(a.err, cause) {
 					given[cause]++
 					return
@@ -155,9 +155,9 @@ func TestHostile(t *testing.T) {
 			require.NoError(t, a.err)
 		})
 	}
-	t.Logf("refused or given up as too large: %d, for the budget: %d, as unsupported: %d; answered: %d", given[ErrTooLarge], given[ErrBudget], given[ErrUnsupported], given[nil])
+	t.Logf("refused or given up as too large: %d, for the budget: %d, as unsupported: %d; answered: %d", given[ErrTooLarge], given[errBudget], given[ErrUnsupported], given[nil])
 	require.Positive(t, given[ErrTooLarge])
-	require.Positive(t, given[ErrBudget])
+	require.Positive(t, given[errBudget])
 	require.Positive(t, given[nil])
 }
 

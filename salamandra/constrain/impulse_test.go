@@ -75,14 +75,14 @@ func TestImpulseVariant(t *testing.T) {
 	for constant, valid := range map[string]bool{`"sum"`: true, `"top_k"`: true, `"mean"`: false} {
 		h, err := g.With(map[string]json.RawMessage{"metric": json.RawMessage(constant), "meta.original_query": json.RawMessage(`"q"`)})
 		if !valid {
-			require.ErrorIs(t, err, ErrConstant)
+			require.ErrorIs(t, err, errConstant)
 			continue
 		}
 		require.NoError(t, err)
 		requireValid(t, s, schema, decode(t, h, wordyVocabulary(), 300, worst))
 	}
 	_, err := g.With(map[string]json.RawMessage{"metric": json.RawMessage(`"sum"`), "metric_params.k": json.RawMessage(`3`)})
-	require.ErrorIs(t, err, ErrConstant, "each is allowed, both together are not")
+	require.ErrorIs(t, err, errConstant, "each is allowed, both together are not")
 }
 
 // Where a model writes a canonical answer with the tokenizer's tokens, it
@@ -138,9 +138,9 @@ func TestConstants(t *testing.T) {
 	}{
 		{name: "optional property", path: "a", value: `"\u003cx"`, want: `{"a": "<x"}`, reason: "a constant is always written, in canonical form"},
 		{name: "items", path: "b[].c", value: `null`, want: `{"a": "", "b": [{"c": null}, {"c": null}]}`, reason: "[] are the items"},
-		{name: "too long", path: "a", value: `"long"`, err: ErrConstant, reason: "the schema allows three characters"},
-		{name: "nowhere", path: "x.y", value: `1`, err: ErrConstant, reason: "no such property"},
-		{name: "not JSON", path: "a", value: `x`, err: ErrConstant, reason: "a constant is JSON"},
+		{name: "too long", path: "a", value: `"long"`, err: errConstant, reason: "the schema allows three characters"},
+		{name: "nowhere", path: "x.y", value: `1`, err: errConstant, reason: "no such property"},
+		{name: "not JSON", path: "a", value: `x`, err: errConstant, reason: "a constant is JSON"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {

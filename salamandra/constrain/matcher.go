@@ -21,8 +21,8 @@ type Matcher struct {
 	spent *int // of these, by all matchers of the answer
 }
 
-// Matcher returns a matcher at the beginning of an answer. It fails with
-// ErrVocabulary if a byte that some answer may need to be completed is no token
+// Matcher returns a matcher at the beginning of an answer. It fails
+// if a byte that some answer may need to be completed is no token
 // by itself. Vocabularies with byte fallback and byte-level ones have all that
 // matter. What is cached for a vocabulary is kept as long
 // as the grammar, so make the vocabulary once.
@@ -93,7 +93,7 @@ func (m *Matcher) Shortest() int {
 	return m.c.cost(m.at)
 }
 
-// Fits tells whether the answer can be completed with at most budget tokens, by
+// Fits reports whether the answer can be completed with at most budget tokens, by
 // the measure of [Matcher.Shortest].
 func (m *Matcher) Fits(budget int) bool {
 	defer m.lock()()
@@ -103,7 +103,7 @@ func (m *Matcher) Fits(budget int) bool {
 // Allowed returns the tokens that may come next so that the answer can still be
 // completed with at most budget tokens, this one counted and the end token not.
 // It is never empty before the answer has ended. It is valid until the next
-// call. It fails with ErrBudget if budget is below [Matcher.Shortest], which
+// call. It fails if budget is below [Matcher.Shortest], which
 // cannot happen where every token was allowed by the call before with a budget
 // that was greater by one. It fails with ErrTooLarge where the answer takes more
 // work than MaxWork of [Options].
@@ -121,28 +121,28 @@ func (m *Matcher) Allowed(budget int) (Mask, error) {
 		return nil, fmt.Errorf("constrain: %w: an answer by this schema takes more than %d steps of work; counted repetitions in a pattern are what takes most", ErrTooLarge, m.most)
 	}
 	if !fits {
-		return nil, fmt.Errorf("constrain: %w: %d tokens, the shortest completion has more", ErrBudget, budget)
+		return nil, fmt.Errorf("constrain: %w: %d tokens, the shortest completion has more", errBudget, budget)
 	}
 	return m.mask, nil
 }
 
-// Accept goes on with a token. It fails with ErrToken, and changes nothing, if
+// Accept goes on with a token. It fails, and changes nothing, if
 // the token does not continue the answer.
 func (m *Matcher) Accept(id int32) error {
 	defer m.lock()()
 	if m.ended {
-		return fmt.Errorf("constrain: %w: %d after the end of the answer", ErrToken, id)
+		return fmt.Errorf("constrain: %w: %d after the end of the answer", errToken, id)
 	}
 	if slices.Contains(m.c.v.end, id) {
 		if m.at.min != 0 {
-			return fmt.Errorf("constrain: %w: end token %d before the answer is complete", ErrToken, id)
+			return fmt.Errorf("constrain: %w: end token %d before the answer is complete", errToken, id)
 		}
 		m.ended = true
 		return nil
 	}
 	next := m.after(m.at, id)
 	if next == nil {
-		return fmt.Errorf("constrain: %w: %d", ErrToken, id)
+		return fmt.Errorf("constrain: %w: %d", errToken, id)
 	}
 	m.at = next
 	return nil
@@ -253,7 +253,7 @@ func wholeRunes(text []byte) int {
 	return len(text)
 }
 
-// reachesOver tells whether a token begins with text and goes on with bytes
+// reachesOver reports whether a token begins with text and goes on with bytes
 // that n allows.
 func (c *cache) reachesOver(text []byte, n *node) bool {
 	place := int32(-1)

@@ -19,13 +19,13 @@ func TestMatcher(t *testing.T) {
 	m, err := g.Matcher(v)
 	require.NoError(t, err)
 	require.Equal(t, `{"k": `, string(m.Forced()))
-	require.ErrorIs(t, m.Accept('['), ErrToken)
-	require.ErrorIs(t, m.Accept(256), ErrToken, "the end before the answer is complete")
-	require.ErrorIs(t, m.Accept(-1), ErrToken)
-	require.ErrorIs(t, m.Accept(int32(v.size)), ErrToken)
+	require.ErrorIs(t, m.Accept('['), errToken)
+	require.ErrorIs(t, m.Accept(256), errToken, "the end before the answer is complete")
+	require.ErrorIs(t, m.Accept(-1), errToken)
+	require.ErrorIs(t, m.Accept(int32(v.size)), errToken)
 	require.Equal(t, 5, m.Shortest(), `tokens {" and k and ": and 1 and }`)
 	_, err = m.Allowed(4)
-	require.ErrorIs(t, err, ErrBudget)
+	require.ErrorIs(t, err, errBudget)
 	for _, c := range `{"k": 12` {
 		require.NoError(t, m.Accept(int32(c)))
 	}
@@ -39,7 +39,7 @@ func TestMatcher(t *testing.T) {
 	require.Equal(t, []int32{256}, ids(mask))
 	require.Equal(t, 1, mask.Len())
 	require.NoError(t, m.Accept(256))
-	require.ErrorIs(t, m.Accept(256), ErrToken, "after the end")
+	require.ErrorIs(t, m.Accept(256), errToken, "after the end")
 	mask, err = m.Allowed(9)
 	require.NoError(t, err)
 	require.Zero(t, mask.Len())
@@ -64,7 +64,7 @@ func TestVocabularyLacksBytes(t *testing.T) {
 	bytesOf := func(id int32) ([]byte, bool) { return []byte{byte(id)}, id != 'l' }
 	g := mustCompile(t, `{"type":["null","boolean"]}`, DefaultOptions())
 	_, err := g.Matcher(NewVocabulary(256, bytesOf, []int32{0}))
-	require.ErrorIs(t, err, ErrVocabulary)
+	require.ErrorIs(t, err, errVocabulary)
 	require.ErrorContains(t, err, "6c")
 	g = mustCompile(t, `{"type":"string","pattern":"^[k-m]*l$"}`, DefaultOptions())
 	_, err = g.Matcher(NewVocabulary(256, bytesOf, []int32{0}))
@@ -78,9 +78,9 @@ func TestVocabularyLacksBytes(t *testing.T) {
 	_, err = g.Matcher(NewVocabulary(256, bytesOf, []int32{0}))
 	require.NoError(t, err, "no answer has an l")
 	_, err = g.Matcher(NewVocabulary(256, bytesOf, nil))
-	require.ErrorIs(t, err, ErrVocabulary, "no way to end")
+	require.ErrorIs(t, err, errVocabulary, "no way to end")
 	_, err = g.Matcher(NewVocabulary(256, bytesOf, []int32{256}))
-	require.ErrorIs(t, err, ErrVocabulary, "end token outside")
+	require.ErrorIs(t, err, errVocabulary, "end token outside")
 }
 
 func TestMaskApply(t *testing.T) {
@@ -212,7 +212,7 @@ func FuzzMatch(f *testing.F) {
 				require.True(t, valid, "%q accepted for %s", data, schemas[i])
 			}
 			if valid && plainNumbers(parsed) {
-				text := layout{}.append(nil, parsed, 0)
+				text := layout{item: ", ", key: ": "}.append(nil, parsed, 0)
 				require.True(t, g.Match(text), "%q refused for %s", text, schemas[i])
 			}
 		}
@@ -221,7 +221,7 @@ func FuzzMatch(f *testing.F) {
 
 var plainNumber = regexp.MustCompile(`^(0|-?[1-9][0-9]{0,14}|-?(0|[1-9][0-9]{0,8})\.[0-9]{0,7}[1-9])$`)
 
-// plainNumbers tells whether all numbers of v are written as this package
+// plainNumbers reports whether all numbers of v are written as this package
 // writes them.
 func plainNumbers(v *value) bool {
 	if v.kind == "number" {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// maxDigits is the longest integer, and integer part, that is written without
+// MaxDigits is the longest integer, and integer part, that is written without
 // need: such a number fits an int64.
-const maxDigits = 18
+const MaxDigits = 18
 
 // fractionDigits is the longest fraction, as many as a float64 needs.
 const fractionDigits = 17
@@ -28,9 +28,18 @@ func (b *builder) digits(n int) *node {
 	return b.seq(list...)
 }
 
-// integers returns the integers from lo to hi; a nil end is that of maxDigits digits.
+// upTo returns a string of at most n decimal digits.
+func (b *builder) upTo(n int) *node {
+	list := b.empty
+	for range n {
+		list = b.alt(b.empty, b.pair(b.byteIn('0', '9'), list))
+	}
+	return list
+}
+
+// integers returns the integers from lo to hi; a nil end is that of MaxDigits digits.
 func (b *builder) integers(lo, hi *big.Int) *node {
-	most := new(big.Int).Sub(power10(maxDigits), big.NewInt(1))
+	most := new(big.Int).Sub(power10(MaxDigits), big.NewInt(1))
 	if hi == nil {
 		hi = most
 	}
@@ -57,8 +66,16 @@ func (b *builder) naturals(lo, hi *big.Int) *node {
 	if lo.Cmp(hi) > 0 {
 		return b.fail
 	}
+	last := hi.String()
+	if lo.Cmp(big.NewInt(1)) <= 0 && strings.Trim(last, "9") == "" { // every integer of so many digits
+		zero := b.fail
+		if lo.Sign() == 0 {
+			zero = b.literal("0")
+		}
+		return b.alt(zero, b.pair(b.byteIn('1', '9'), b.upTo(len(last)-1)))
+	}
 	var list []*node
-	for n := len(lo.String()); n <= len(hi.String()); n++ {
+	for n := len(lo.String()); n <= len(last); n++ {
 		from, to := lo.String(), hi.String()
 		if n > len(from) {
 			from = power10(n - 1).String()
@@ -122,7 +139,7 @@ func (b *builder) numbers(lo, hi limit) (*node, error) {
 	return b.alt(b.magnitudes(positiveFrom, hi), b.pair(b.literal("-"), b.magnitudes(negativeFrom, negativeTo))), nil
 }
 
-// exact tells whether fractionDigits digits after the point write v in full.
+// exact reports whether fractionDigits digits after the point write v in full.
 func exact(v *big.Rat) bool {
 	w, _ := new(big.Rat).SetString(v.FloatString(fractionDigits))
 	return w.Cmp(v) == 0
@@ -131,7 +148,7 @@ func exact(v *big.Rat) bool {
 // magnitudes returns the decimal numbers from lo, which is not negative, to hi.
 func (b *builder) magnitudes(lo, hi limit) *node {
 	if hi.v == nil {
-		hi = limit{new(big.Rat).SetInt(power10(maxDigits)), true}
+		hi = limit{new(big.Rat).SetInt(power10(MaxDigits)), true}
 	}
 	if hi.v.Sign() < 0 || lo.v.Cmp(hi.v) > 0 {
 		return b.fail
@@ -180,14 +197,22 @@ func (f fraction) after(at fractionAt) *node {
 		if at.atLo && d < f.lo[at.i] || at.atHi && d > f.hi[at.i] {
 			continue
 		}
-		next := fractionAt{at.i + 1, at.atLo && d == f.lo[at.i], at.atHi && d == f.hi[at.i], d == '0' && at.i > 0}
-		digits = b.alt(digits, b.pair(b.byteIn(d, d), f.after(next)))
+		next, from := f.next(at, d), d
+		for d < '9' && f.next(at, d+1) == next && !(at.atHi && d+1 > f.hi[at.i]) {
+			d++ // digits that make no difference
+		}
+		digits = b.alt(digits, b.pair(b.byteIn(from, d), f.after(next)))
 	}
 	if at.i == 0 {
 		digits = b.pair(b.literal("."), digits)
 	}
 	f.known[at] = b.alt(end, digits)
 	return f.known[at]
+}
+
+// next is the place after a digit.
+func (f fraction) next(at fractionAt, d byte) fractionAt {
+	return fractionAt{at.i + 1, at.atLo && d == f.lo[at.i], at.atHi && d == f.hi[at.i], d == '0' && at.i > 0}
 }
 
 // end returns the empty string if the number may end at a place.

@@ -2,6 +2,7 @@ package constrain
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,17 +32,6 @@ func (v *value) get(name string) *value {
 		}
 	}
 	return nil
-}
-
-// set puts a member in the place of one of the same name, or at the end.
-func (v *value) set(name string, x *value) {
-	for i, m := range v.members {
-		if m.name == name {
-			v.members[i].value = x
-			return
-		}
-	}
-	v.members = append(v.members, member{name, x})
 }
 
 // maxDepth is how deep a JSON text may be nested.
@@ -112,7 +102,7 @@ func readValue(d *json.Decoder, depth int) (*value, error) {
 	return v, err
 }
 
-// equal tells whether two values are the same to JSON Schema: numbers by
+// equal reports whether two values are the same to JSON Schema: numbers by
 // their value, objects in any order.
 func (v *value) equal(w *value) bool {
 	if v.kind != w.kind || len(v.items) != len(w.items) || len(v.members) != len(w.members) {
@@ -153,22 +143,68 @@ func (v *value) number() (*big.Rat, bool) {
 
 // layout is where an answer's line breaks are, as json.dumps of Python puts
 // them.
-type layout struct{ indent int }
+type layout struct {
+	indent    int
+	item, key string // what separates items, and a key from its value
+	free      bool   // white space may stand at every gap
+}
+
+// gap is where white space is free, in what a layout puts between the parts of a
+// value. No answer has this byte.
+const gap = "\x00"
+
+// width is the length of what a layout puts, without white space that is free.
+func width(text string) int { return len(text) - strings.Count(text, gap) }
+
+// marks is what a layout puts at the least, as a node for [needs].
+func marks(text string) *node {
+	return &node{op: opText, text: strings.ReplaceAll(text, gap, "")}
+}
+
+// newLayout returns the layout of the options; it fails on separators that are
+// not a comma and a colon among blanks.
+func newLayout(o Options) (layout, error) {
+	if o.Whitespace > 0 {
+		return layout{item: gap + "," + gap, key: gap + ":" + gap, free: true}, nil
+	}
+	l := layout{indent: o.Indent, item: cmp.Or(o.ItemSeparator, ", "), key: cmp.Or(o.KeySeparator, ": ")}
+	if strings.Trim(l.item, " ") != "," || strings.Trim(l.key, " ") != ":" || max(len(l.item), len(l.key)) > maxSeparator {
+		return l, fmt.Errorf("constrain: separators %q and %q, want a comma and a colon among blanks", l.item, l.key)
+	}
+	if l.indent > 0 {
+		l.item = strings.TrimRight(l.item, " ")
+	}
+	return l, nil
+}
+
+// maxSeparator bounds a separator in bytes.
+const maxSeparator = 16
 
 // lineBreak returns what comes before an item at a depth, first or not.
 func (l layout) lineBreak(depth int) string {
+	if l.free {
+		return gap
+	}
 	if l.indent == 0 {
 		return ""
 	}
 	return "\n" + strings.Repeat(" ", l.indent*depth)
 }
 
+// empty returns what comes in an array or object without items.
+func (l layout) empty() string {
+	if l.free {
+		return gap
+	}
+	return ""
+}
+
 // comma returns what separates two items at a depth.
 func (l layout) comma(depth int) string {
-	if l.indent == 0 {
-		return ", "
+	if l.free {
+		return l.item
 	}
-	return "," + l.lineBreak(depth)
+	return l.item + l.lineBreak(depth)
 }
 
 // append writes a value whose container's depth is given.
@@ -190,7 +226,7 @@ func (l layout) append(dst []byte, v *value, depth int) []byte {
 		dst = append(dst, '{')
 		for i, m := range v.members {
 			dst = append(dst, l.before(i, depth+1)...)
-			dst = append(appendString(dst, m.name), ": "...)
+			dst = append(appendString(dst, m.name), l.key...)
 			dst = l.append(dst, m.value, depth+1)
 		}
 		if len(v.members) > 0 {

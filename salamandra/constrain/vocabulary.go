@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"sync"
 )
 
 // Vocabulary is the tokens of a model as a trie of their bytes. It does not
@@ -23,6 +24,9 @@ type Vocabulary struct {
 	tokens []int32 // node i ends the tokens ids[tokens[i]:tokens[i+1]]
 	ids    []int32
 	first  [256]int32 // the node of each first byte, -1 for none
+
+	quotesOnce sync.Once
+	quoted     []int32 // see quotes
 }
 
 // NewVocabulary makes the trie of the ids below size. bytesOf returns the bytes
@@ -86,7 +90,7 @@ type Tokenizer interface {
 	// begin, false for control tokens.
 	TokenBytes(id int32) ([]byte, bool)
 	// EncodeText returns the tokens of a text, in which special tokens are text;
-	// first tells whether it begins a sequence.
+	// first reports whether it begins a sequence.
 	EncodeText(text string, first bool) []int32
 }
 
@@ -103,6 +107,18 @@ func TokenizerVocabulary(tok Tokenizer, end []int32) *Vocabulary {
 func (v *Vocabulary) endingAt(i int32) []int32 {
 	// Tokens are sorted, so those that end here come before those below.
 	return v.ids[v.tokens[i]:v.tokens[i+1]]
+}
+
+// quotes lists the tokens that may end a string and hold another one.
+func (v *Vocabulary) quotes() []int32 {
+	v.quotesOnce.Do(func() {
+		for _, id := range v.ids {
+			if bytes.Count(v.text[id], []byte(`"`)) > 2 {
+				v.quoted = append(v.quoted, id)
+			}
+		}
+	})
+	return v.quoted
 }
 
 // child returns the node under node i for byte c, -1 for none; the node of the
@@ -134,15 +150,15 @@ func (v *Vocabulary) check(needed *[256]bool) error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("constrain: %w: answers may need the bytes % x, which no token spells alone; without them some answers could not be completed", ErrVocabulary, missing)
+		return fmt.Errorf("constrain: %w: answers may need the bytes % x, which no token spells alone; without them some answers could not be completed", errVocabulary, missing)
 	}
 	for _, id := range v.end {
 		if id < 0 || int(id) >= v.size {
-			return fmt.Errorf("constrain: %w: end token %d, want 0 to %d", ErrVocabulary, id, v.size-1)
+			return fmt.Errorf("constrain: %w: end token %d, want 0 to %d", errVocabulary, id, v.size-1)
 		}
 	}
 	if len(v.end) == 0 {
-		return fmt.Errorf("constrain: %w: no end token", ErrVocabulary)
+		return fmt.Errorf("constrain: %w: no end token", errVocabulary)
 	}
 	return nil
 }
