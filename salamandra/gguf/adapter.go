@@ -2,181 +2,135 @@ package gguf
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"math"
 	"path/filepath"
 	"strings"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/faults"
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra/llama"
 )
 
 // AdapterOptions says what ExportAdapter reads and writes; Adapter, Model and
 // Output are needed.
 type AdapterOptions struct {
-	// Adapter is a PEFT adapter directory. Its rank and alpha are those of all
-	// its modules: one with patterns is refused, and can be rewritten without
-	// by FoldScale of package lora.
+	// Adapter is a PEFT adapter directory.
 	Adapter string
 	// Model is the directory of its base, of which config.json is read.
 	Model string
-	// Output is the file to write, replacing what has the name.
+	// Output is the file to write; one that is there already is refused.
 	Output string
-	// Type is the format of A and B, zero for F32; not Q8_0.
-	Type Type
-}
-
-// adapterConfig is what is needed of adapter_config.json.
-type adapterConfig struct {
-	Rank         int             `json:"r"`
-	Alpha        float64         `json:"lora_alpha"`
-	UseRSLoRA    bool            `json:"use_rslora"`
-	UseDoRA      bool            `json:"use_dora"`
-	RankPattern  map[string]any  `json:"rank_pattern"`
-	AlphaPattern map[string]any  `json:"alpha_pattern"`
-	PeftType     string          `json:"peft_type"`
-	Bias         string          `json:"bias"`
-	SavedModules json.RawMessage `json:"modules_to_save"`
+	// Type is the format of A and B, "f32", "f16" or "bf16"; empty for f32.
+	Type string
 }
 
 // ExportAdapter writes a PEFT adapter of linear layers of a Llama in the form
 // that llama.cpp loads beside the base (its --lora): A and B by the names of
 // the base's tensors, B of queries and keys in the order of its rows, and an
-// alpha of which llama.cpp makes the scale alpha/rank; that of rsLoRA becomes
-// part of it. The file is complete or absent.
+// alpha of which llama.cpp makes the scale alpha/rank. What ranks, alphas and
+// rsLoRA change of it for single modules goes into B, as by lora.Adapter.FoldScale.
+// The file is complete or absent.
 //
-// It refuses, in one error listing all, DoRA and patterns (ErrUnsupported), and
-// tensors that do not fit the base (ErrTensor).
+// It refuses, listing all, an adapter that package lora refuses, DoRA, and modules
+// that do not fit the base.
 func ExportAdapter(ctx context.Context, opts AdapterOptions) (Report, error) {
-	c, err := readConfig(opts.Model)
+	r, err := exportAdapter(ctx, opts)
+	return r, named(err)
+}
+
+func exportAdapter(ctx context.Context, opts AdapterOptions) (Report, error) {
+	if err := checkOutput(opts.Output); err != nil {
+		return Report{}, err
+	}
+	c, err := llama.ReadConfig(opts.Model)
 	if err != nil {
 		return Report{}, err
 	}
-	a, err := readAdapterConfig(opts.Adapter)
+	a, err := lora.ReadAdapter(opts.Adapter)
+	if err == nil {
+		err = a.CheckBase(opts.Model)
+	}
 	if err != nil {
 		return Report{}, err
 	}
-	file, err := safetensors.Open(filepath.Join(opts.Adapter, "adapter_model.safetensors"))
+	stored, err := parseType(opts.Type)
+	if err != nil || stored == typeQ8 {
+		return Report{}, fmt.Errorf("%s: adapter as %s: %w: want f32, f16 or bf16", opts.Output, opts.Type, errUnsupported)
+	}
+	a = a.FoldScale() // llama.cpp takes one rank and one alpha for all modules
+	factors, err := adapterLayout(opts.Adapter, a, c)
 	if err != nil {
 		return Report{}, err
-	}
-	defer file.Close()
-	weights, err := a.weights(file, c)
-	if err != nil {
-		return Report{}, err
-	}
-	if opts.Type == Q8_0 || opts.Type.index() < 0 {
-		return Report{}, fmt.Errorf("gguf: %s: adapter as %v: %w: want f32, f16 or bf16", opts.Output, opts.Type, ErrUnsupported)
-	}
-	alpha := a.Alpha
-	if a.UseRSLoRA {
-		alpha *= math.Sqrt(float64(a.Rank))
 	}
 	name, err := filepath.Abs(opts.Adapter)
 	if err != nil {
 		return Report{}, err
 	}
-	metadata := []KV{
+	metadata := []kv{
 		{"general.architecture", architecture},
 		{"general.type", "adapter"},
 		{"adapter.type", "lora"},
 		{"general.name", filepath.Base(name)},
-		{"general.file_type", types[opts.Type.index()].fileType},
-		{"adapter.lora.alpha", float32(alpha)},
+		{"general.file_type", types[stored.index()].fileType},
+		{"adapter.lora.alpha", float32(a.Config.ScaleOf("") * float64(a.Config.Rank))},
 	}
-	var tensors []Tensor
-	for _, w := range weights {
-		tensors = append(tensors, Tensor{Name: w.name, Type: opts.Type, Shape: w.shape})
+	var tensors []tensor
+	for _, f := range factors {
+		tensors = append(tensors, tensor{Name: f.name, Type: stored, Shape: f.shape})
 	}
-	out, err := Create(opts.Output, metadata, tensors)
+	out, err := create(opts.Output, metadata, tensors)
 	if err != nil {
 		return Report{}, err
 	}
 	defer out.Abort()
-	for i, w := range weights {
-		data, err := file.Bytes(w.source)
-		if err != nil {
+	for i, f := range factors {
+		width := f.shape[1]
+		read := func(row int, values []float32) error {
+			copy(values, f.values[row*width:])
+			return nil
+		}
+		if err := writeRows(ctx, out, tensors[i], f.heads, read); err != nil {
 			return Report{}, err
 		}
-		info, _ := file.Info(w.source)
-		if err := writeRows(ctx, out, tensors[i], data, info.Dtype, w.heads); err != nil {
-			return Report{}, err
-		}
 	}
-	return Report{Tensors: len(tensors)}, out.Commit()
+	return Report{Tensors: len(tensors), Warnings: a.Warnings}, out.Commit()
 }
 
-// readAdapterConfig reads adapter_config.json and refuses what llama.cpp does
-// not compute.
-func readAdapterConfig(dir string) (*adapterConfig, error) {
-	const name = "adapter_config.json"
-	a := &adapterConfig{Bias: "none"}
-	if err := readJSON(dir, name, a); err != nil {
-		return nil, err
-	}
-	f := &faults{path: filepath.Join(dir, name)}
-	if a.PeftType != "LORA" {
-		f.add("peft_type", ErrUnsupported, "%q, want \"LORA\"", a.PeftType)
-	}
-	if a.Rank < 1 || !(a.Alpha > 0) {
-		f.add("r", ErrFile, "rank %d with lora_alpha %v, want numbers above 0", a.Rank, a.Alpha)
-	}
-	if a.UseDoRA {
-		f.add("use_dora", ErrUnsupported, "merge the adapter and export the model")
-	}
-	if a.Bias != "none" {
-		f.add("bias", ErrUnsupported, "%q, want \"none\"", a.Bias)
-	}
-	if s := string(a.SavedModules); s != "" && s != "null" && s != "[]" {
-		f.add("modules_to_save", ErrUnsupported, "merge the adapter and export the model")
-	}
-	if len(a.RankPattern)+len(a.AlphaPattern) > 0 {
-		f.add("rank_pattern", ErrUnsupported, "one rank and alpha for all modules are needed; fold the patterns first")
-	}
-	return a, f.err()
+// factor is A or B of a module, as llama.cpp calls it.
+type factor struct {
+	weight
+	values []float32
 }
 
-// Names of an adapter's tensors in both layouts.
-const prefix = "base_model.model."
-
-var factors = []struct{ source, name string }{
-	{".lora_A.weight", ".weight.lora_a"},
-	{".lora_B.weight", ".weight.lora_b"},
-}
-
-// weights returns the tensors to write, and reports all that do not fit.
-func (a *adapterConfig) weights(file *safetensors.File, c *config) ([]weight, error) {
-	f := &faults{path: file.Path()}
-	left := map[string]bool{}
-	for _, info := range file.Tensors() {
-		left[info.Name] = true
+// adapterLayout lists A and B of each module, and reports what llama.cpp cannot
+// apply to a base of this configuration.
+func adapterLayout(dir string, a *lora.Adapter, c llama.Config) ([]factor, error) {
+	refused := &faults.List{Subject: dir}
+	if a.Config.UseDoRA {
+		refused.Add("use_dora", faults.Caused(errUnsupported, "llama.cpp does not compute DoRA: merge the adapter and export the model"))
 	}
-	var list []weight
-	for _, w := range c.weights() {
-		module := strings.TrimSuffix(w.source, ".weight")
-		both := []string{prefix + module + factors[0].source, prefix + module + factors[1].source}
-		if len(w.shape) != 2 || w.source == "model.embed_tokens.weight" || !left[both[0]] && !left[both[1]] {
+	modules := map[string]lora.Module{}
+	for _, m := range a.Modules {
+		modules[m.Name] = m
+	}
+	var list []factor
+	for _, w := range layout(c) {
+		m, ok := modules[strings.TrimSuffix(w.source, ".weight")]
+		if !ok || len(w.shape) != 2 {
 			continue
 		}
-		shapes := [][]int{{a.Rank, w.shape[1]}, {w.shape[0], a.Rank}}
-		heads := []int{0, w.heads}
-		for i, source := range both {
-			delete(left, source)
-			info, _ := file.Info(source) // where there is none, the shape is not the one wanted
-			if fmt.Sprint(info.Shape) != fmt.Sprint(shapes[i]) || !strings.Contains("F32 F16 BF16", string(info.Dtype)) {
-				f.add(source, ErrTensor, "%v of %q, want %v of floats", info.Shape, info.Dtype, shapes[i])
-			}
-			name := strings.TrimSuffix(w.name, ".weight") + factors[i].name
-			list = append(list, weight{source, name, shapes[i], heads[i]})
+		delete(modules, m.Name)
+		if m.Out != w.shape[0] || m.In != w.shape[1] {
+			refused.Add(m.Name, faults.Caused(errTensor, "an adapter of a weight [%d %d], and the base's is %v", m.Out, m.In, w.shape))
+		}
+		list = append(list,
+			factor{weight{w.source, w.name + ".lora_a", []int{m.Rank, m.In}, 0}, m.A},
+			factor{weight{w.source, w.name + ".lora_b", []int{m.Out, m.Rank}, w.heads}, m.B})
+	}
+	for _, m := range a.Modules {
+		if _, left := modules[m.Name]; left {
+			refused.Add(m.Name, faults.Caused(errTensor, "the base has no such linear layer"))
 		}
 	}
-	for _, info := range file.Tensors() {
-		if left[info.Name] {
-			f.add(info.Name, ErrTensor, "left over: the base has no such linear layer")
-		}
-	}
-	if len(list) == 0 {
-		f.add("*", ErrTensor, "no module of the base is adapted")
-	}
-	return list, f.err()
+	return list, refused.Err()
 }

@@ -3,9 +3,9 @@
 //
 // [ExportModel] converts a Hugging Face model directory of Llama architecture
 // with a SentencePiece-like tokenizer, such as a merged Salamandra, and
-// [ExportAdapter] a PEFT adapter directory for use beside its base. [Create]
-// writes any GGUF file, tensor by tensor without holding it; the file appears
-// under its name only when it is complete and on disk.
+// [ExportAdapter] a PEFT adapter directory for use beside its base. The file
+// appears under its name only when it is complete and on disk, and memory stays
+// near the size of the largest tensor.
 //
 // A GGUF file is a list of metadata, a list of tensors, and their data:
 //

@@ -6,21 +6,21 @@ import (
 	"math"
 	"strings"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
 )
 
-// Type is the element format of a tensor, as the file numbers it.
-type Type uint32
+// elementType is the element format of a tensor, as the file numbers it.
+type elementType uint32
 
 // The formats this package writes.
 const (
-	F32  Type = 0
-	F16  Type = 1
-	Q8_0 Type = 8 // blocks of 32: a float16 scale and 32 signed bytes
-	BF16 Type = 30
+	typeF32  elementType = 0
+	typeF16  elementType = 1
+	typeQ8   elementType = 8 // blocks of 32: a float16 scale and 32 signed bytes
+	typeBF16 elementType = 30
 )
 
-// blockSize is the number of values of a Q8_0 block, blockBytes its size.
+// blockSize is the number of values of a q8_0 block, blockBytes its size.
 const (
 	blockSize  = 32
 	blockBytes = 2 + blockSize
@@ -29,29 +29,41 @@ const (
 // types lists the formats with their names, the formats of safetensors that
 // they equal, and the number that general.file_type has for a model in them.
 var types = []struct {
-	t        Type
+	t        elementType
 	name     string
 	dtype    safetensors.Dtype
 	fileType uint32
 }{
-	{F32, "f32", safetensors.F32, 0},
-	{F16, "f16", safetensors.F16, 1},
-	{Q8_0, "q8_0", "", 7},
-	{BF16, "bf16", safetensors.BF16, 32},
+	{typeF32, "f32", safetensors.F32, 0},
+	{typeF16, "f16", safetensors.F16, 1},
+	{typeQ8, "q8_0", "", 7},
+	{typeBF16, "bf16", safetensors.BF16, 32},
 }
 
-// ParseType returns the type called name: f32, f16, bf16 or q8_0, in any case.
-func ParseType(name string) (Type, error) {
+// Types returns the names of the formats that an export can have.
+func Types() []string {
+	var names []string
+	for _, t := range types {
+		names = append(names, t.name)
+	}
+	return names
+}
+
+// parseType returns the format of a name, in any case; "" is f32.
+func parseType(name string) (elementType, error) {
+	if name == "" {
+		return typeF32, nil
+	}
 	for _, t := range types {
 		if t.name == strings.ToLower(name) {
 			return t.t, nil
 		}
 	}
-	return 0, fmt.Errorf("gguf: type %q: %w: want f32, f16, bf16 or q8_0", name, ErrUnsupported)
+	return 0, fmt.Errorf("type %q: %w: want %s", name, errUnsupported, strings.Join(Types(), ", "))
 }
 
 // index returns the place in types, -1 if it is not there.
-func (t Type) index() int {
+func (t elementType) index() int {
 	for i := range types {
 		if types[i].t == t {
 			return i
@@ -61,35 +73,35 @@ func (t Type) index() int {
 }
 
 // String returns the name of the type.
-func (t Type) String() string {
+func (t elementType) String() string {
 	if i := t.index(); i >= 0 {
 		return types[i].name
 	}
 	return fmt.Sprintf("type(%d)", uint32(t))
 }
 
-// RowBytes returns the bytes of a row of n values, 0 if there is no such row:
-// rows of Q8_0 are multiples of 32.
-func (t Type) RowBytes(n int) int {
+// rowBytes returns the bytes of a row of n values, 0 if there is no such row:
+// rows of q8_0 are multiples of 32.
+func (t elementType) rowBytes(n int) int {
 	i := t.index()
 	switch {
-	case i < 0 || t == Q8_0 && n%blockSize != 0:
+	case i < 0 || t == typeQ8 && n%blockSize != 0:
 		return 0
-	case t == Q8_0:
+	case t == typeQ8:
 		return n / blockSize * blockBytes
 	}
 	return n * types[i].dtype.Size()
 }
 
-// encode stores values in dst, which has RowBytes of them, rounding to nearest.
-func (t Type) encode(dst []byte, values []float32) error {
-	if t == Q8_0 {
+// encode stores values in dst, which has rowBytes of them, rounding to nearest.
+func (t elementType) encode(dst []byte, values []float32) error {
+	if t == typeQ8 {
 		return quantise(dst, values)
 	}
 	return safetensors.EncodeFloat32(dst, values, types[t.index()].dtype)
 }
 
-// quantise stores blocks of Q8_0: the scale is the largest magnitude over 127,
+// quantise stores blocks of q8_0: the scale is the largest magnitude over 127,
 // and halves are rounded away from zero, as the reference implementation does.
 func quantise(dst []byte, values []float32) error {
 	scale := make([]float32, 1)
@@ -115,17 +127,17 @@ func quantise(dst []byte, values []float32) error {
 	return nil
 }
 
-// finite tells whether encoded data holds neither infinities nor NaN; in Q8_0
+// finite reports whether encoded data holds neither infinities nor NaN; in q8_0
 // the scales decide.
-func (t Type) finite(data []byte) bool {
+func (t elementType) finite(data []byte) bool {
 	const half, brain = 0x7c00, 0x7f80 // all bits of the exponent
 	step, size, exponent := 2, 2, uint16(half)
 	switch t {
-	case F32:
+	case typeF32:
 		step, size, exponent = 4, 4, brain
-	case BF16:
+	case typeBF16:
 		exponent = brain
-	case Q8_0:
+	case typeQ8:
 		step = blockBytes
 	}
 	for i := 0; i < len(data); i += step {

@@ -20,7 +20,7 @@ func Example() {
 	report, err := gguf.ExportModel(context.Background(), gguf.ModelOptions{
 		Model:  filepath.Join("..", "testdata", "reference", "models", "tiny-mha"),
 		Output: filepath.Join(dir, "model.gguf"),
-		Type:   gguf.F16,
+		Type:   "f16",
 	})
 	if err != nil {
 		fmt.Println(err)

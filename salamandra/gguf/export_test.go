@@ -15,7 +15,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra/llama"
 )
 
 // reference returns a model directory that Transformers made.
@@ -26,7 +28,7 @@ func reference(name string) string {
 // parsed is a GGUF file taken apart.
 type parsed struct {
 	metadata map[string]any
-	tensors  map[string]Tensor
+	tensors  map[string]tensor
 	data     map[string][]byte
 }
 
@@ -76,24 +78,24 @@ func parse(t *testing.T, path string) parsed {
 	require.Equal(t, "GGUF", string(b[:4]))
 	require.Equal(t, uint32(version), p.u32())
 	tensors, entries := p.u64(), p.u64()
-	f := parsed{map[string]any{}, map[string]Tensor{}, map[string][]byte{}}
+	f := parsed{map[string]any{}, map[string]tensor{}, map[string][]byte{}}
 	for range entries {
 		key := p.text()
 		f.metadata[key] = p.value(p.u32())
 	}
 	offsets := map[string]int{}
 	for range tensors {
-		x := Tensor{Name: p.text()}
+		x := tensor{Name: p.text()}
 		for range p.u32() {
 			x.Shape = append([]int{int(p.u64())}, x.Shape...)
 		}
-		x.Type = Type(p.u32())
+		x.Type = elementType(p.u32())
 		f.tensors[x.Name] = x
 		offsets[x.Name] = int(p.u64())
 	}
 	for name, x := range f.tensors {
 		begin := aligned(p.at) + offsets[name]
-		f.data[name] = b[begin : begin+x.NumBytes()]
+		f.data[name] = b[begin : begin+x.numBytes()]
 	}
 	return f
 }
@@ -107,7 +109,7 @@ func (f parsed) floats(t *testing.T, name string) []float32 {
 		n *= d
 	}
 	values := make([]float32, n)
-	if x.Type != Q8_0 {
+	if x.Type != typeQ8 {
 		require.NoError(t, safetensors.DecodeFloat32(values, f.data[name], types[x.Type.index()].dtype))
 		return values
 	}
@@ -160,20 +162,20 @@ func TestExportModel(t *testing.T) {
 	if dir == "" {
 		dir = t.TempDir()
 	}
-	tolerance := map[Type]float64{F32: 0, F16: 0x1p-11, BF16: 0x1p-8, Q8_0: 1. / 127}
+	tolerance := map[elementType]float64{typeF32: 0, typeF16: 0x1p-11, typeBF16: 0x1p-8, typeQ8: 1. / 127}
 	for _, name := range []string{"tiny-gqa", "tiny-mha"} {
 		model, err := safetensors.OpenModel(reference(name))
 		require.NoError(t, err)
 		defer model.Close()
-		c, err := readConfig(reference(name))
+		c, err := llama.ReadConfig(reference(name))
 		require.NoError(t, err)
 		for to, allowed := range tolerance {
 			t.Run(fmt.Sprintf("%s-%v", name, to), func(t *testing.T) {
 				output := filepath.Join(dir, fmt.Sprintf("%s-%v.gguf", name, to))
 				calls := 0
-				report, err := ExportModel(t.Context(), ModelOptions{Model: reference(name), Output: output, Type: to, Progress: func(done, total int) {
+				report, err := ExportModel(t.Context(), ModelOptions{Model: reference(name), Output: output, Type: to.String(), Progress: func(_ string, done, total int64) {
 					calls++
-					require.Equal(t, calls, done)
+					require.EqualValues(t, calls, done)
 				}})
 				require.NoError(t, err)
 				require.Equal(t, len(model.Tensors()), report.Tensors)
@@ -183,17 +185,17 @@ func TestExportModel(t *testing.T) {
 
 				f := parse(t, output)
 				require.Len(t, f.tensors, report.Tensors)
-				for _, w := range c.weights() {
+				for _, w := range layout(c) {
 					want := rotated(source(t, model, w.source), w.shape[0], w.heads)
 					got := f.floats(t, w.name)
 					largest := slices.Max(want)
 					require.InDeltaSlice(t, want, got, allowed*float64(max(largest, -slices.Min(want))), w.name)
 					require.Equal(t, w.shape, f.tensors[w.name].Shape)
 				}
-				require.Equal(t, F32, f.tensors["output_norm.weight"].Type, "vectors keep their precision")
-				if name == "tiny-gqa" && to == Q8_0 {
-					require.Equal(t, Q8_0, f.tensors["blk.0.ffn_gate.weight"].Type)
-					require.Equal(t, F16, f.tensors["blk.0.ffn_down.weight"].Type, "rows of 172")
+				require.Equal(t, typeF32, f.tensors["output_norm.weight"].Type, "vectors keep their precision")
+				if name == "tiny-gqa" && to == typeQ8 {
+					require.Equal(t, typeQ8, f.tensors["blk.0.ffn_gate.weight"].Type)
+					require.Equal(t, typeF16, f.tensors["blk.0.ffn_down.weight"].Type, "rows of 172")
 				}
 			})
 		}
@@ -202,7 +204,7 @@ func TestExportModel(t *testing.T) {
 
 func TestExportMetadata(t *testing.T) {
 	output := filepath.Join(t.TempDir(), "x.gguf")
-	_, err := ExportModel(t.Context(), ModelOptions{Model: reference("tiny-gqa"), Output: output, Type: Q8_0})
+	_, err := ExportModel(t.Context(), ModelOptions{Model: reference("tiny-gqa"), Output: output, Type: "q8_0"})
 	require.NoError(t, err)
 	f := parse(t, output)
 	arrays := map[string][]any{}
@@ -230,7 +232,7 @@ func TestExportMetadata(t *testing.T) {
 
 // An adapter's product is the model's update, its rows in llama.cpp's order.
 func TestExportAdapter(t *testing.T) {
-	c, err := readConfig(reference("tiny-gqa"))
+	c, err := llama.ReadConfig(reference("tiny-gqa"))
 	require.NoError(t, err)
 	for name, alpha := range map[string]float64{"adapter-lora": 16, "adapter-rslora": 16 * math.Sqrt(8)} {
 		adapter := filepath.Join(reference("tiny-gqa"), "golden", name)
@@ -247,8 +249,8 @@ func TestExportAdapter(t *testing.T) {
 			"adapter.type": "lora", "adapter.lora.alpha": float32(alpha),
 		}, f.metadata)
 		seen := 0
-		for _, w := range c.weights() {
-			module := prefix + strings.TrimSuffix(w.source, ".weight")
+		for _, w := range layout(c) {
+			module := "base_model.model." + strings.TrimSuffix(w.source, ".weight")
 			if _, ok := file.Info(module + ".lora_A.weight"); !ok {
 				continue
 			}
@@ -257,6 +259,48 @@ func TestExportAdapter(t *testing.T) {
 			require.Equal(t, rotated(source(t, file, module+".lora_B.weight"), w.shape[0], w.heads), f.floats(t, w.name+".lora_b"))
 		}
 		require.Equal(t, report.Tensors, seen)
+	}
+}
+
+// TestExportAdapterFoldsPatterns: with one rank and alpha for all modules the file
+// holds the update of an adapter that has several.
+func TestExportAdapterFoldsPatterns(t *testing.T) {
+	dir := filepath.Join(reference("tiny-gqa"), "golden", "adapter-patterns")
+	c, err := llama.ReadConfig(reference("tiny-gqa"))
+	require.NoError(t, err)
+	adapter, err := lora.ReadAdapter(dir)
+	require.NoError(t, err)
+	output := filepath.Join(t.TempDir(), "x.gguf")
+	_, err = ExportAdapter(t.Context(), AdapterOptions{Adapter: dir, Model: reference("tiny-gqa"), Output: output})
+	require.NoError(t, err)
+	f := parse(t, output)
+	modules := map[string]lora.Module{}
+	ranks := map[int]bool{}
+	for _, m := range adapter.Modules {
+		modules[m.Name], ranks[m.Rank] = m, true
+	}
+	require.Greater(t, len(ranks), 1, "the adapter has patterns")
+	alpha := float64(f.metadata["adapter.lora.alpha"].(float32))
+	for _, w := range layout(c) {
+		m, ok := modules[strings.TrimSuffix(w.source, ".weight")]
+		if !ok {
+			continue
+		}
+		a, b := f.floats(t, w.name+".lora_a"), f.floats(t, w.name+".lora_b")
+		rank := len(a) / m.In
+		want := rotated(m.B, m.Out, w.heads)
+		for i := range m.Out {
+			for j := range m.In {
+				var got, sum float64
+				for r := range rank {
+					got += float64(b[i*rank+r]) * float64(a[r*m.In+j])
+				}
+				for r := range m.Rank {
+					sum += float64(want[i*m.Rank+r]) * float64(m.A[r*m.In+j])
+				}
+				require.InDelta(t, sum*adapter.Config.ScaleOf(m.Name), got*alpha/float64(rank), 1e-6, w.name)
+			}
+		}
 	}
 }
 
@@ -293,39 +337,39 @@ func TestExportModelRefuses(t *testing.T) {
 		want       error
 		text       string // in the error
 	}{
-		{"another architecture", "config.json", map[string]any{"model_type": "gemma"}, ErrUnsupported, "gemma"},
-		{"scaled positions", "config.json", map[string]any{"rope_parameters": map[string]any{"rope_type": "yarn", "factor": 2}}, ErrUnsupported, "yarn"},
-		{"old spelling", "config.json", map[string]any{"rope_parameters": nil, "rope_scaling": map[string]any{"type": "dynamic"}}, ErrUnsupported, "dynamic"},
-		{"biases", "config.json", map[string]any{"attention_bias": true, "mlp_bias": true}, ErrUnsupported, "mlp_bias"},
-		{"activation", "config.json", map[string]any{"hidden_act": "gelu"}, ErrUnsupported, "gelu"},
-		{"quantised", "config.json", map[string]any{"quantization_config": map[string]any{"bits": 4}}, ErrUnsupported, "quantised"},
-		{"no layers", "config.json", map[string]any{"num_hidden_layers": 0}, ErrFile, "num_hidden_layers"},
-		{"another width", "config.json", map[string]any{"intermediate_size": 170}, ErrTensor, "blk"},
-		{"fewer layers", "config.json", map[string]any{"num_hidden_layers": 3}, ErrTensor, "model.layers.3.mlp.up_proj.weight: wrong tensor: left over"},
-		{"text for a number", "config.json", map[string]any{"hidden_size": "64"}, ErrFile, "hidden_size"},
-		{"smaller vocabulary", "config.json", map[string]any{"vocab_size": 2000}, ErrFile, "2047"},
-		{"bytes", "tokenizer.json", map[string]any{"pre_tokenizer": map[string]any{"type": "ByteLevel"}}, ErrUnsupported, "ByteLevel"},
-		{"lower case", "tokenizer.json", map[string]any{"normalizer": map[string]any{"type": "Lowercase"}}, ErrUnsupported, "Lowercase"},
-		{"another model", "tokenizer.json", map[string]any{"model": map[string]any{"type": "Unigram"}}, ErrUnsupported, "Unigram"},
-		{"no template", "tokenizer_config.json", map[string]any{"chat_template": 5}, ErrFile, "chat_template"},
-		{"a token that is none", "tokenizer_config.json", map[string]any{"bos_token": list(1)}, ErrFile, "tokenizer_config.json"},
+		{"another architecture", "config.json", map[string]any{"model_type": "gemma"}, nil, "gemma"},
+		{"scaled positions", "config.json", map[string]any{"rope_parameters": map[string]any{"rope_type": "yarn", "factor": 2}}, nil, "yarn"},
+		{"old spelling", "config.json", map[string]any{"rope_parameters": nil, "rope_scaling": map[string]any{"type": "dynamic"}}, nil, "dynamic"},
+		{"biases", "config.json", map[string]any{"attention_bias": true, "mlp_bias": true}, nil, "mlp_bias"},
+		{"activation", "config.json", map[string]any{"hidden_act": "gelu"}, nil, "gelu"},
+		{"quantised", "config.json", map[string]any{"quantization_config": map[string]any{"bits": 4}}, nil, "quantised"},
+		{"no layers", "config.json", map[string]any{"num_hidden_layers": 0}, nil, "num_hidden_layers"},
+		{"another width", "config.json", map[string]any{"intermediate_size": 170}, nil, "mlp.gate_proj.weight: is [172 64], want [170 64]"},
+		{"fewer layers", "config.json", map[string]any{"num_hidden_layers": 3}, nil, ": left over: config.json asks for no such tensor; also model.layers.3."},
+		{"text for a number", "config.json", map[string]any{"hidden_size": "64"}, nil, "hidden_size"},
+		{"smaller vocabulary", "config.json", map[string]any{"vocab_size": 2000}, nil, "model.embed_tokens.weight: is [2048 64], want [2000 64]"},
+		{"bytes", "tokenizer.json", map[string]any{"pre_tokenizer": map[string]any{"type": "ByteLevel"}}, errUnsupported, "ByteLevel"},
+		{"lower case", "tokenizer.json", map[string]any{"normalizer": map[string]any{"type": "Lowercase"}}, errUnsupported, "Lowercase"},
+		{"another model", "tokenizer.json", map[string]any{"model": map[string]any{"type": "Unigram", "vocab": map[string]int{}, "merges": []any{}}}, errUnsupported, "Unigram"},
+		{"no template", "tokenizer_config.json", map[string]any{"chat_template": 5}, errFile, "chat_template"},
+		{"a token that is none", "tokenizer_config.json", map[string]any{"bos_token": list(1)}, errFile, "tokenizer_config.json"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			dir := change(t, reference("tiny-gqa"), row.file, row.keys)
 			output := filepath.Join(t.TempDir(), "x.gguf")
 			_, err := ExportModel(t.Context(), ModelOptions{Model: dir, Output: output})
-			require.ErrorIs(t, err, row.want)
-			if row.text != "blk" {
-				require.ErrorContains(t, err, row.text)
+			if row.want != nil { // nil for what package llama refuses
+				require.ErrorIs(t, err, row.want)
 			}
+			require.ErrorContains(t, err, row.text)
 			require.NoFileExists(t, output)
 		})
 	}
 	output := filepath.Join(t.TempDir(), "x.gguf")
 	_, err := ExportModel(t.Context(), ModelOptions{Model: t.TempDir(), Output: output})
 	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = ExportModel(t.Context(), ModelOptions{Model: reference("tiny-gqa"), Output: output, Type: 7})
-	require.ErrorIs(t, err, ErrUnsupported)
+	_, err = ExportModel(t.Context(), ModelOptions{Model: reference("tiny-gqa"), Output: output, Type: "q4_0"})
+	require.ErrorIs(t, err, errUnsupported)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = ExportModel(ctx, ModelOptions{Model: reference("tiny-gqa"), Output: output})
@@ -337,26 +381,81 @@ func TestExportModelRefuses(t *testing.T) {
 
 func TestExportAdapterRefuses(t *testing.T) {
 	golden := filepath.Join(reference("tiny-gqa"), "golden")
-	lora := filepath.Join(golden, "adapter-lora")
+	plain := filepath.Join(golden, "adapter-lora")
 	for _, row := range []struct {
 		name, adapter, model string
-		to                   Type
-		want                 error
+		to                   elementType
+		want                 string
 	}{
-		{"DoRA", filepath.Join(golden, "adapter-dora"), "tiny-gqa", F32, ErrUnsupported},
-		{"patterns", filepath.Join(golden, "adapter-patterns"), "tiny-gqa", F32, ErrUnsupported},
-		{"8 bits", lora, "tiny-gqa", Q8_0, ErrUnsupported},
-		{"another base", lora, "tiny-mha", F32, ErrTensor},
-		{"rank", change(t, lora, "adapter_config.json", map[string]any{"r": 4}), "tiny-gqa", F32, ErrTensor},
-		{"no rank", change(t, lora, "adapter_config.json", map[string]any{"r": 0}), "tiny-gqa", F32, ErrFile},
-		{"another kind", change(t, lora, "adapter_config.json", map[string]any{"peft_type": "IA3", "bias": "all", "modules_to_save": []string{"x"}}), "tiny-gqa", F32, ErrUnsupported},
-		{"no adapter", golden, "tiny-gqa", F32, os.ErrNotExist},
+		{"DoRA", filepath.Join(golden, "adapter-dora"), "tiny-gqa", typeF32, "llama.cpp does not compute DoRA"},
+		{"8 bits", plain, "tiny-gqa", typeQ8, "q8_0"},
+		{"another base", plain, "tiny-mha", typeF32, "an adapter of a weight [64 64], and the base's is [48 48]"},
+		{"rank", change(t, plain, "adapter_config.json", map[string]any{"r": 4}), "tiny-gqa", typeF32, "tensor has the wrong shape"},
+		{"no rank", change(t, plain, "adapter_config.json", map[string]any{"r": 0}), "tiny-gqa", typeF32, "r: 0, want at least 1"},
+		{"another kind", change(t, plain, "adapter_config.json", map[string]any{"peft_type": "IA3", "bias": "all", "modules_to_save": []string{"x"}}), "tiny-gqa", typeF32, "peft_type"},
+		{"no adapter", golden, "tiny-gqa", typeF32, "not an adapter directory"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			output := filepath.Join(t.TempDir(), "x.gguf")
-			_, err := ExportAdapter(t.Context(), AdapterOptions{Adapter: row.adapter, Model: reference(row.model), Output: output, Type: row.to})
-			require.ErrorIs(t, err, row.want)
+			_, err := ExportAdapter(t.Context(), AdapterOptions{Adapter: row.adapter, Model: reference(row.model), Output: output, Type: row.to.String()})
+			require.ErrorContains(t, err, row.want)
 			require.NoFileExists(t, output)
 		})
+	}
+}
+
+// TestExportKeepsWhatIsThere: nothing is overwritten.
+func TestExportKeepsWhatIsThere(t *testing.T) {
+	output := filepath.Join(t.TempDir(), "x.gguf")
+	require.NoError(t, os.WriteFile(output, []byte("mine"), 0o666))
+	_, model := ExportModel(t.Context(), ModelOptions{Model: reference("tiny-mha"), Output: output})
+	_, adapter := ExportAdapter(t.Context(), AdapterOptions{Model: reference("tiny-mha"), Adapter: filepath.Join(reference("tiny-mha"), "golden", "adapter-lora"), Output: output})
+	for _, err := range []error{model, adapter} {
+		require.ErrorContains(t, err, output+": it is there already: remove it or choose another name")
+	}
+	text, err := os.ReadFile(output)
+	require.NoError(t, err)
+	require.Equal(t, "mine", string(text))
+}
+
+// TestExportSaysWhatLoadSays: a stored head that differs from the embedding is
+// exported though config.json says tied, and the scaling of RoPE is the one that
+// loading reads, in either spelling.
+func TestExportSaysWhatLoadSays(t *testing.T) {
+	export := func(keys map[string]any) (parsed, error) {
+		output := filepath.Join(t.TempDir(), "x.gguf")
+		_, err := ExportModel(t.Context(), ModelOptions{Model: change(t, reference("tiny-mha"), "config.json", keys), Output: output})
+		if err != nil {
+			return parsed{}, err
+		}
+		return parse(t, output), nil
+	}
+	tied, err := export(map[string]any{"tie_word_embeddings": true})
+	require.NoError(t, err)
+	model, err := safetensors.OpenModel(reference("tiny-mha"))
+	require.NoError(t, err)
+	defer model.Close()
+	require.Equal(t, source(t, model, "lm_head.weight"), tied.floats(t, "output.weight"))
+
+	type object = map[string]any
+	linear := object{"type": "linear", "factor": 4.0}
+	for _, keys := range []object{
+		{"rope_parameters": nil, "rope_theta": 50000.0, "rope_scaling": linear},
+		{"rope_parameters": object{"rope_type": "linear", "factor": 4.0, "rope_theta": 50000.0}},
+		{"rope_parameters": object{"rope_type": "linear", "factor": 4.0, "rope_theta": 50000.0}, "rope_scaling": linear, "rope_theta": 50000.0},
+	} {
+		f, err := export(keys)
+		require.NoError(t, err)
+		require.Equal(t, []any{"linear", float32(4), float32(50000)},
+			[]any{f.metadata["llama.rope.scaling.type"], f.metadata["llama.rope.scaling.factor"], f.metadata["llama.rope.freq_base"]})
+	}
+	for _, keys := range []object{
+		{"rope_parameters": object{"rope_type": "default", "rope_theta": 50000.0}, "rope_scaling": linear},
+		{"hidden_size": 48.5}, {"embedding_multiplier": 12.0}, {"use_alibi": true},
+	} {
+		_, refused := llama.ReadConfig(change(t, reference("tiny-mha"), "config.json", keys))
+		_, err := export(keys)
+		words := refused.Error()
+		require.ErrorContains(t, err, words[strings.Index(words, "config.json"):], "the words of loading")
 	}
 }

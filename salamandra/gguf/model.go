@@ -1,17 +1,18 @@
 package gguf
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/faults"
+	"github.com/impulse-salamandra/finetune/internal/modelfiles"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
+	"github.com/impulse-salamandra/finetune/salamandra/llama"
 )
 
 // architecture is the name llama.cpp has for the models of this package.
@@ -23,14 +24,15 @@ type ModelOptions struct {
 	// Model is a Hugging Face model directory: config.json, safetensors
 	// weights, tokenizer.json and tokenizer_config.json.
 	Model string
-	// Output is the file to write, replacing what has the name.
+	// Output is the file to write; one that is there already is refused.
 	Output string
-	// Type is the format of the matrices, zero for F32. Vectors are stored as
-	// F32, and with Q8_0 matrices whose rows are no multiple of 32 as F16.
-	Type Type
+	// Type is the format of the matrices, "f32", "f16", "bf16" or "q8_0"; empty for
+	// f32. Vectors are stored as f32, and with q8_0 matrices whose rows are no
+	// multiple of 32 as f16.
+	Type string
 	// Progress, if not nil, is called after each tensor with the tensors
 	// written and their number.
-	Progress func(done, total int)
+	Progress func(phase string, done, total int64)
 }
 
 // A Report says what an export wrote.
@@ -42,46 +44,59 @@ type Report struct {
 // ExportModel writes a model directory of Llama architecture as one GGUF file,
 // with its tokenizer and chat template. The rows of the query and key weights
 // are put into the order of llama.cpp's rotary embedding. Memory stays near
-// that of the largest tensor. The file is complete or absent.
+// the size of the largest tensor. The file is complete or absent.
 //
-// It refuses, in one error listing all, weights that do not fit config.json
-// (ErrTensor), settings or tokenizers that llama.cpp does not compute this way
-// (ErrUnsupported), and values that the format cannot hold (ErrNotFinite).
+// It refuses, listing all, a model directory that package llama refuses,
+// settings or tokenizers that llama.cpp does not compute this way,
+// and values that the format cannot hold.
 func ExportModel(ctx context.Context, opts ModelOptions) (Report, error) {
-	c, err := readConfig(opts.Model)
+	r, err := exportModel(ctx, opts)
+	return r, named(err)
+}
+
+// named says which package an error is of.
+func named(err error) error {
 	if err != nil {
+		return fmt.Errorf("gguf: %w", err)
+	}
+	return nil
+}
+
+func exportModel(ctx context.Context, opts ModelOptions) (Report, error) {
+	if err := checkOutput(opts.Output); err != nil {
 		return Report{}, err
 	}
-	model, err := safetensors.OpenModel(opts.Model)
+	model, err := modelfiles.Open(opts.Model)
 	if err != nil {
 		return Report{}, err
 	}
 	defer model.Close()
-	weights := c.weights()
+	c := model.Config
+	weights := layout(c)
 	tokens, err := readTokenizer(opts.Model, c)
-	if err := errors.Join(checkWeights(opts.Model, model, weights), err); err != nil {
+	if err := faults.Join(checkConfig(opts.Model, c), err); err != nil {
 		return Report{}, err
 	}
-	i := opts.Type.index()
-	if i < 0 {
-		return Report{}, fmt.Errorf("gguf: %s: %v: %w", opts.Output, opts.Type, ErrUnsupported)
+	stored, err := parseType(opts.Type)
+	if err != nil {
+		return Report{}, fmt.Errorf("%s: %w", opts.Output, err)
 	}
 	name, err := filepath.Abs(opts.Model)
 	if err != nil {
 		return Report{}, err
 	}
-	metadata := slices.Concat([]KV{
+	metadata := slices.Concat([]kv{
 		{"general.architecture", architecture},
 		{"general.type", "model"},
 		{"general.name", filepath.Base(name)},
-		{"general.file_type", types[i].fileType},
+		{"general.file_type", types[stored.index()].fileType},
 		{"general.quantization_version", uint32(2)},
-	}, c.metadata(), tokens.metadata())
-	var tensors []Tensor
+	}, metadata(c), tokens.metadata())
+	var tensors []tensor
 	for _, w := range weights {
-		tensors = append(tensors, Tensor{Name: w.name, Type: w.storedAs(opts.Type), Shape: w.shape})
+		tensors = append(tensors, tensor{Name: w.name, Type: w.storedAs(stored), Shape: w.shape})
 	}
-	out, err := Create(opts.Output, metadata, tensors)
+	out, err := create(opts.Output, metadata, tensors)
 	if err != nil {
 		return Report{}, err
 	}
@@ -92,12 +107,16 @@ func ExportModel(ctx context.Context, opts ModelOptions) (Report, error) {
 			return Report{}, err
 		}
 		info, _ := model.Info(w.source)
-		if err := writeRows(ctx, out, tensors[i], data, info.Dtype, w.heads); err != nil {
-			return Report{}, err
+		size := w.shape[len(w.shape)-1] * info.Dtype.Size()
+		read := func(row int, values []float32) error {
+			return safetensors.DecodeFloat32(values, data[row*size:(row+1)*size], info.Dtype)
+		}
+		if err := writeRows(ctx, out, tensors[i], w.heads, read); err != nil {
+			return Report{}, cmp.Or(model.CheckFinite(w.source), err)
 		}
 		model.Release(w.source)
 		if opts.Progress != nil {
-			opts.Progress(i+1, len(weights))
+			opts.Progress("exporting", int64(i+1), int64(len(weights)))
 		}
 	}
 	return Report{Tensors: len(tensors), Warnings: tokens.warnings}, out.Commit()
@@ -108,22 +127,20 @@ const chunkBytes = 1 << 20
 
 // writeRows converts a tensor row by row. With heads above 0 the rows of each
 // head are put into llama.cpp's order.
-func writeRows(ctx context.Context, w *Writer, t Tensor, data []byte, from safetensors.Dtype, heads int) error {
+func writeRows(ctx context.Context, w *writer, t tensor, heads int, read func(row int, values []float32) error) error {
 	width := t.Shape[len(t.Shape)-1]
-	size := width * from.Size()
-	values, row := make([]float32, width), make([]byte, t.Type.RowBytes(width))
-	rows := len(data) / size
+	values, row := make([]float32, width), make([]byte, t.Type.rowBytes(width))
+	rows := t.numBytes() / len(row)
 	var chunk []byte
 	for i := range rows {
-		s := sourceRow(i, rows, heads)
-		if err := safetensors.DecodeFloat32(values, data[s*size:(s+1)*size], from); err != nil {
+		if err := read(sourceRow(i, rows, heads), values); err != nil {
 			return err
 		}
 		if err := t.Type.encode(row, values); err != nil {
 			return err
 		}
 		if !t.Type.finite(row) {
-			return &Error{Path: w.path, Key: t.Name, Err: fmt.Errorf("%w: row %d as %v", ErrNotFinite, i, t.Type)}
+			return fmt.Errorf("%s: %s: %w: row %d as %v", w.path, t.Name, errNotFinite, i, t.Type)
 		}
 		if chunk = append(chunk, row...); len(chunk) < chunkBytes && i < rows-1 {
 			continue
@@ -157,85 +174,34 @@ type weight struct {
 }
 
 // storedAs returns the type of the weight where t is asked for.
-func (w weight) storedAs(t Type) Type {
+func (w weight) storedAs(t elementType) elementType {
 	switch {
 	case len(w.shape) == 1:
-		return F32
-	case t.RowBytes(w.shape[1]) == 0:
-		return F16
+		return typeF32
+	case t.rowBytes(w.shape[1]) == 0:
+		return typeF16
 	}
 	return t
 }
 
-// weights returns all tensors that a model of this configuration has.
-func (c *config) weights() []weight {
-	h, w, q, kv := c.HiddenSize, c.IntermediateSize, c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
-	list := []weight{{"model.embed_tokens.weight", "token_embd.weight", []int{c.VocabSize, h}, 0}}
-	for i := range c.NumHiddenLayers {
-		from, to := fmt.Sprintf("model.layers.%d.", i), fmt.Sprintf("blk.%d.", i)
-		for _, x := range []weight{
-			{"input_layernorm", "attn_norm", []int{h}, 0},
-			{"self_attn.q_proj", "attn_q", []int{q, h}, c.NumAttentionHeads},
-			{"self_attn.k_proj", "attn_k", []int{kv, h}, c.NumKeyValueHeads},
-			{"self_attn.v_proj", "attn_v", []int{kv, h}, 0},
-			{"self_attn.o_proj", "attn_output", []int{h, q}, 0},
-			{"post_attention_layernorm", "ffn_norm", []int{h}, 0},
-			{"mlp.gate_proj", "ffn_gate", []int{w, h}, 0},
-			{"mlp.up_proj", "ffn_up", []int{w, h}, 0},
-			{"mlp.down_proj", "ffn_down", []int{h, w}, 0},
-		} {
-			list = append(list, weight{from + x.source + ".weight", to + x.name + ".weight", x.shape, x.heads})
+// names are those of modules in GGUF.
+var names = map[string]string{
+	"input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+	"post_attention_layernorm": "ffn_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+	"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+}
+
+// layout lists all tensors of a model in both layouts.
+func layout(c llama.Config) []weight {
+	var list []weight
+	for _, t := range c.Tensors() {
+		module, prefix := strings.TrimSuffix(t.Name, ".weight"), ""
+		if rest, ok := strings.CutPrefix(module, "model.layers."); ok {
+			layer, name, _ := strings.Cut(rest, ".")
+			module, prefix = name, "blk."+layer+"."
 		}
-	}
-	list = append(list, weight{"model.norm.weight", "output_norm.weight", []int{h}, 0})
-	if !c.TieWordEmbeddings {
-		list = append(list, weight{"lm_head.weight", "output.weight", []int{c.VocabSize, h}, 0})
+		heads := map[string]int{"self_attn.q_proj": c.NumAttentionHeads, "self_attn.k_proj": c.NumKeyValueHeads}[module]
+		list = append(list, weight{t.Name, prefix + names[module] + ".weight", t.Shape, heads})
 	}
 	return list
-}
-
-// checkWeights reports every tensor that is missing, left over, misshapen or
-// not of floats.
-func checkWeights(dir string, model *safetensors.Model, weights []weight) error {
-	f := &faults{path: dir}
-	wanted := map[string]bool{"lm_head.weight": true} // a tied head may be stored too
-	for _, w := range weights {
-		wanted[w.source] = true
-		info, ok := model.Info(w.source)
-		switch {
-		case !ok:
-			f.add(w.source, ErrTensor, "missing, want %v", w.shape)
-		case !slices.Equal(info.Shape, w.shape):
-			f.add(w.source, ErrTensor, "%v, want %v", info.Shape, w.shape)
-		case info.Dtype != safetensors.F32 && info.Dtype != safetensors.F16 && info.Dtype != safetensors.BF16:
-			f.add(w.source, ErrTensor, "%s, want F32, F16 or BF16", info.Dtype)
-		}
-	}
-	for _, info := range model.Tensors() {
-		if !wanted[info.Name] && !strings.HasSuffix(info.Name, ".rotary_emb.inv_freq") {
-			f.add(info.Name, ErrTensor, "left over")
-		}
-	}
-	return f.err()
-}
-
-// readJSON decodes a file of dir into v.
-func readJSON(dir, name string, v any) error {
-	path := filepath.Join(dir, name)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(text, v); err != nil {
-		return &Error{Path: path, Key: "file", Err: fmt.Errorf("%w: %w", ErrFile, err)}
-	}
-	return nil
-}
-
-// readOptional is readJSON for a file that may be absent.
-func readOptional(dir, name string, v any) error {
-	if err := readJSON(dir, name, v); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

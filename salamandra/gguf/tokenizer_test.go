@@ -2,11 +2,14 @@ package gguf
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/impulse-salamandra/finetune/salamandra/llama"
 )
 
 // toy returns a directory with a tokenizer of the bytes and more.
@@ -18,6 +21,12 @@ func toy(t *testing.T, tokenizer, config map[string]any, merges []any, tokens ..
 	}
 	for _, token := range tokens {
 		vocab[token] = len(vocab)
+	}
+	if merges == nil {
+		merges = []any{}
+	}
+	if config == nil {
+		config = map[string]any{}
 	}
 	file := map[string]any{"model": map[string]any{"type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "vocab": vocab, "merges": merges}}
 	for key, value := range tokenizer {
@@ -48,7 +57,7 @@ func TestScores(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			dir := toy(t, nil, nil, row.merges, "a", "b", "ab", "aba", "ba")
-			v, err := readTokenizer(dir, &config{VocabSize: toySize + 1})
+			v, err := readTokenizer(dir, llama.Config{VocabSize: toySize + 1, PadTokenID: -1, BOSTokenID: -1})
 			require.NoError(t, err)
 			require.Equal(t, row.scores[:4], v.scores[257:261], row.reason)
 			require.Len(t, v.warnings, row.warnings, row.reason)
@@ -57,8 +66,8 @@ func TestScores(t *testing.T) {
 		})
 	}
 	for name, merges := range map[string][]any{"one token": {"ab"}, "three": {[]string{"a", "b", "c"}}, "no token": {5}, "not in the vocabulary": {"b b"}} {
-		_, err := readTokenizer(toy(t, nil, nil, merges, "a", "b", "ab", "aba", "ba"), &config{VocabSize: toySize})
-		require.ErrorIs(t, err, ErrFile, name)
+		_, err := readTokenizer(toy(t, nil, nil, merges, "a", "b", "ab", "aba", "ba"), llama.Config{VocabSize: toySize, PadTokenID: -1, BOSTokenID: -1})
+		require.ErrorContains(t, err, "tokenizer.json: ", name)
 	}
 }
 
@@ -86,7 +95,7 @@ func TestTokenizerSettings(t *testing.T) {
 		{"old metaspace", metaspace(nil), true},
 		{"old metaspace without", metaspace(map[string]any{"add_prefix_space": false}), false},
 	} {
-		v, err := readTokenizer(toy(t, row.file, nil, nil), &config{VocabSize: 257})
+		v, err := readTokenizer(toy(t, row.file, nil, nil), llama.Config{VocabSize: 257, PadTokenID: -1, BOSTokenID: -1})
 		require.NoError(t, err, row.name)
 		require.Equal(t, row.prefix, v.prefixSpace, row.name)
 	}
@@ -99,16 +108,50 @@ func TestTokenizerSettings(t *testing.T) {
 		"chat_template": []any{map[string]any{"name": "tools", "template": "T"}, map[string]any{"name": "default", "template": "D"}},
 	}
 	dir := toy(t, file, settings, nil)
-	v, err := readTokenizer(dir, &config{VocabSize: 259, EOS: []any{258., 2.}, PAD: 999.})
+	v, err := readTokenizer(dir, llama.Config{VocabSize: 259, BOSTokenID: -1, EOSTokenID: []int{258, 2}, PadTokenID: 999})
 	require.NoError(t, err)
-	require.Equal(t, []KV{{"tokenizer.ggml.bos_token_id", uint32(257)}, {"tokenizer.ggml.eos_token_id", uint32(258)}, {"tokenizer.ggml.unknown_token_id", uint32(0)}}, v.ids, "of several the first, and none that is no token")
+	require.Equal(t, []kv{{"tokenizer.ggml.bos_token_id", uint32(257)}, {"tokenizer.ggml.eos_token_id", uint32(258)}, {"tokenizer.ggml.unknown_token_id", uint32(0)}}, v.ids, "of several the first, and none that is no token")
 	require.Equal(t, []int32{kindControl, kindUserDefined}, v.kinds[257:])
 	require.Equal(t, "D", v.template)
-	require.Contains(t, v.metadata(), KV{"tokenizer.ggml.add_bos_token", false})
-	require.Contains(t, v.metadata(), KV{"tokenizer.ggml.add_eos_token", true})
+	require.Contains(t, v.metadata(), kv{"tokenizer.ggml.add_bos_token", false})
+	require.Contains(t, v.metadata(), kv{"tokenizer.ggml.add_eos_token", true})
+
+	for _, row := range []struct {
+		name, contract string
+		file, settings map[string]any
+		want           bool
+	}{
+		{"nothing says so", "", nil, nil, false},
+		{"post-processor", "", postProcessor("<s>"), nil, true},
+		{"post-processor of another token", "", postProcessor("<tool>"), nil, false},
+		{"configuration", "", nil, map[string]any{"add_bos_token": true}, true},
+		{"configuration over post-processor", "", postProcessor("<s>"), map[string]any{"add_bos_token": false}, false},
+		{"trained without", `{"bos": false}`, postProcessor("<s>"), map[string]any{"add_bos_token": true}, false},
+		{"trained with", `{"bos": true}`, nil, map[string]any{"add_bos_token": false}, true},
+	} {
+		settings := map[string]any{"bos_token": "<s>"}
+		maps.Copy(settings, row.settings)
+		content := maps.Clone(file)
+		maps.Copy(content, row.file)
+		dir := toy(t, content, settings, nil)
+		if row.contract != "" {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "prompt.json"), []byte(row.contract), 0o666))
+		}
+		v, err := readTokenizer(dir, llama.Config{VocabSize: 259, PadTokenID: -1, BOSTokenID: -1})
+		require.NoError(t, err, row.name)
+		require.Contains(t, v.metadata(), kv{"tokenizer.ggml.add_bos_token", row.want}, row.name)
+	}
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte("F"), 0o666))
-	v, err = readTokenizer(dir, &config{VocabSize: 259})
+	v, err = readTokenizer(dir, llama.Config{VocabSize: 259, PadTokenID: -1, BOSTokenID: -1})
 	require.NoError(t, err)
 	require.Equal(t, "F", v.template, "a file of its own comes first")
+}
+
+// postProcessor puts a token before each text.
+func postProcessor(token string) map[string]any {
+	return map[string]any{"post_processor": map[string]any{"type": "Sequence", "processors": []any{map[string]any{
+		"type":   "TemplateProcessing",
+		"single": []any{map[string]any{"SpecialToken": map[string]any{"id": token, "type_id": 0}}, map[string]any{"Sequence": map[string]any{"id": "A", "type_id": 0}}},
+	}}}}
 }

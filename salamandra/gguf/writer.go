@@ -5,79 +5,46 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
+	"github.com/impulse-salamandra/finetune/internal/faults"
 )
 
-// Causes a caller can test for with errors.Is.
+// Causes of faults.
 var (
-	// ErrValue reports metadata or a tensor that a file cannot hold.
-	ErrValue = errors.New("cannot be stored")
-	// ErrOrder reports data for another tensor than the one that is due.
-	ErrOrder = errors.New("tensor written out of order")
-	// ErrIncomplete reports a file whose tensors are not all written.
-	ErrIncomplete = errors.New("tensors not written")
-	// ErrUnsupported reports a model, tokenizer or adapter that llama.cpp would
-	// not compute as it was meant, or that this package cannot convert.
-	ErrUnsupported = errors.New("not supported")
-	// ErrTensor reports a tensor that is missing, left over or misshapen.
-	ErrTensor = errors.New("wrong tensor")
-	// ErrFile reports a JSON file that is not as it should be.
-	ErrFile = errors.New("malformed file")
-	// ErrNotFinite reports a value that is infinite or NaN in the format asked
-	// for.
-	ErrNotFinite = errors.New("value is not finite")
+	errValue       = errors.New("cannot be stored")
+	errOrder       = errors.New("tensor written out of order")
+	errIncomplete  = errors.New("tensors not written")
+	errUnsupported = errors.New("not supported") // llama.cpp would not compute it as it was meant, or it cannot be converted
+	errTensor      = errors.New("wrong tensor")
+	errFile        = errors.New("malformed file")
+	errNotFinite   = errors.New("value is not finite") // in the format asked for
 )
 
-// An Error is one fault with its place.
-type Error struct {
-	Path string // the file or directory
-	Key  string // the tensor, metadata key or JSON key
-	Err  error  // wraps one of the Err variables
-}
-
-// Error returns the place and the fault.
-func (e *Error) Error() string { return fmt.Sprintf("gguf: %s: %s: %v", e.Path, e.Key, e.Err) }
-
-// Unwrap returns e.Err.
-func (e *Error) Unwrap() error { return e.Err }
-
-// faults collects what is wrong at path.
-type faults struct {
-	path string
-	list []error
-}
-
-func (f *faults) add(key string, cause error, format string, args ...any) {
-	err := fmt.Errorf("%w: %s", cause, fmt.Sprintf(format, args...))
-	f.list = append(f.list, &Error{Path: f.path, Key: key, Err: err})
-}
-
-func (f *faults) err() error { return errors.Join(f.list...) }
-
-// A KV is one entry of metadata. Value is a bool, int32, uint32, uint64,
+// A kv is one entry of metadata. Value is a bool, int32, uint32, uint64,
 // float32, string, []int32, []float32 or []string.
-type KV struct {
+type kv struct {
 	Key   string
 	Value any
 }
 
 // A Tensor describes one tensor.
-type Tensor struct {
+type tensor struct {
 	Name  string
-	Type  Type
+	Type  elementType
 	Shape []int // outermost first, as in safetensors; one to four dimensions
 }
 
-// NumBytes returns the bytes of the data.
-func (t Tensor) NumBytes() int {
+// numBytes returns the bytes of the data.
+func (t tensor) numBytes() int {
 	width := t.Shape[len(t.Shape)-1]
 	rows := 1
 	for _, d := range t.Shape[:len(t.Shape)-1] {
 		rows *= d
 	}
-	return rows * t.Type.RowBytes(width)
+	return rows * t.Type.rowBytes(width)
 }
 
 // Layout of the file.
@@ -98,27 +65,35 @@ const (
 	codeUint64  = 10
 )
 
-// A Writer writes one file, tensor by tensor, under a temporary name beside the
+// A writer writes one file, tensor by tensor, under a temporary name beside the
 // final one. It is not safe for concurrent use.
-type Writer struct {
+type writer struct {
 	path    string
-	tensors []Tensor
+	tensors []tensor
 	next    int // the tensor being written
 	written int // its bytes so far
-	file    *safetensors.AtomicFile
+	file    *atomicfile.File
 }
 
-// Create begins the file at path. Metadata and tensors are fixed here, in the
+// checkOutput refuses a file that is there already.
+func checkOutput(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%s: it is there already: remove it or choose another name", path)
+	}
+	return nil
+}
+
+// create begins the file at path. Metadata and tensors are fixed here, in the
 // order in which they are stored and in which Write will get the data. The
-// error lists everything that cannot be stored (ErrValue).
+// error lists everything that cannot be stored.
 //
 // The caller ends with Commit, and defers Abort, which then does nothing.
-func Create(path string, metadata []KV, tensors []Tensor) (*Writer, error) {
+func create(path string, metadata []kv, tensors []tensor) (*writer, error) {
 	head, err := formatHead(path, metadata, tensors)
 	if err != nil {
 		return nil, err
 	}
-	file, err := safetensors.CreateFile(path)
+	file, err := atomicfile.Create(path)
 	if err != nil {
 		return nil, err
 	}
@@ -126,36 +101,36 @@ func Create(path string, metadata []KV, tensors []Tensor) (*Writer, error) {
 		file.Abort()
 		return nil, err
 	}
-	return &Writer{path: path, tensors: slices.Clone(tensors), file: file}, nil
+	return &writer{path: path, tensors: slices.Clone(tensors), file: file}, nil
 }
 
 // formatHead returns everything before the data.
-func formatHead(path string, metadata []KV, tensors []Tensor) ([]byte, error) {
-	f := &faults{path: path}
+func formatHead(path string, metadata []kv, tensors []tensor) ([]byte, error) {
+	list := &faults.List{Subject: path}
 	le := binary.LittleEndian
 	b := le.AppendUint32([]byte("GGUF"), version)
 	b = le.AppendUint64(b, uint64(len(tensors)))
 	b = le.AppendUint64(b, uint64(len(metadata)))
 	seen := map[string]bool{}
-	for _, kv := range metadata {
+	for _, m := range metadata {
 		var ok bool
-		if b, ok = appendValue(appendString(b, kv.Key), kv.Value); !ok {
-			f.add(kv.Key, ErrValue, "a %T", kv.Value)
+		if b, ok = appendValue(appendString(b, m.Key), m.Value); !ok {
+			list.Add(m.Key, faults.Caused(errValue, "a value of this kind cannot be stored"))
 		}
-		if seen[kv.Key] {
-			f.add(kv.Key, ErrValue, "there twice")
+		if seen[m.Key] {
+			list.Add(m.Key, faults.Caused(errValue, "there twice"))
 		}
-		seen[kv.Key] = true
+		seen[m.Key] = true
 	}
 	seen = map[string]bool{}
 	offset := 0
 	for _, t := range tensors {
 		if seen[t.Name] {
-			f.add(t.Name, ErrValue, "there twice")
+			list.Add(t.Name, faults.Caused(errValue, "there twice"))
 		}
 		seen[t.Name] = true
 		if err := t.check(); err != nil {
-			f.add(t.Name, ErrValue, "%v", err)
+			list.Add(t.Name, faults.Caused(errValue, "%v", err))
 			continue
 		}
 		b = le.AppendUint32(appendString(b, t.Name), uint32(len(t.Shape)))
@@ -164,17 +139,17 @@ func formatHead(path string, metadata []KV, tensors []Tensor) ([]byte, error) {
 		}
 		b = le.AppendUint32(b, uint32(t.Type))
 		b = le.AppendUint64(b, uint64(offset))
-		offset += aligned(t.NumBytes())
+		offset += aligned(t.numBytes())
 	}
-	return append(b, make([]byte, aligned(len(b))-len(b))...), f.err()
+	return append(b, make([]byte, aligned(len(b))-len(b))...), list.Err()
 }
 
 // check reports a shape or type that no tensor can have.
-func (t Tensor) check() error {
+func (t tensor) check() error {
 	if len(t.Shape) < 1 || len(t.Shape) > maxDims || slices.Min(t.Shape) < 1 {
 		return fmt.Errorf("shape %v, want one to %d dimensions above 0", t.Shape, maxDims)
 	}
-	if width := t.Shape[len(t.Shape)-1]; t.Type.RowBytes(width) == 0 {
+	if width := t.Shape[len(t.Shape)-1]; t.Type.rowBytes(width) == 0 {
 		return fmt.Errorf("rows of %d values in type %v", width, t.Type)
 	}
 	return nil
@@ -233,15 +208,15 @@ func appendValue(b []byte, value any) ([]byte, bool) {
 }
 
 // Write stores the next bytes of the tensor called name, which must be the one
-// in progress or, when that is complete, the next (ErrOrder), and must not
-// reach beyond it (ErrValue).
-func (w *Writer) Write(name string, data []byte) error {
+// in progress or, when that is complete, the next, and must not
+// reach beyond it.
+func (w *writer) Write(name string, data []byte) error {
 	if w.next == len(w.tensors) || w.tensors[w.next].Name != name {
-		return &Error{Path: w.path, Key: name, Err: ErrOrder}
+		return fmt.Errorf("%s: %s: %w", w.path, name, errOrder)
 	}
-	size := w.tensors[w.next].NumBytes()
+	size := w.tensors[w.next].numBytes()
 	if len(data) > size-w.written {
-		return &Error{Path: w.path, Key: name, Err: fmt.Errorf("%w: %d bytes, want at most %d", ErrValue, len(data), size-w.written)}
+		return fmt.Errorf("%s: %s: %w: %d bytes, want at most %d", w.path, name, errValue, len(data), size-w.written)
 	}
 	if _, err := w.file.Write(data); err != nil {
 		return err
@@ -255,17 +230,17 @@ func (w *Writer) Write(name string, data []byte) error {
 }
 
 // Commit syncs the file to disk and gives it its name, replacing what had it.
-// It fails with ErrIncomplete, listing the tensors, if data is missing.
-func (w *Writer) Commit() error {
-	var list []error
+// It fails with errIncomplete, listing the tensors, if data is missing.
+func (w *writer) Commit() error {
+	list := &faults.List{Subject: w.path}
 	for _, t := range w.tensors[w.next:] {
-		list = append(list, &Error{Path: w.path, Key: t.Name, Err: ErrIncomplete})
+		list.Add(t.Name, errIncomplete)
 	}
-	if err := errors.Join(list...); err != nil {
+	if err := list.Err(); err != nil {
 		return err
 	}
 	return w.file.Commit()
 }
 
 // Abort removes the unfinished file; after Commit it does nothing.
-func (w *Writer) Abort() error { return w.file.Abort() }
+func (w *writer) Abort() error { return w.file.Abort() }
