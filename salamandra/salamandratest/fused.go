@@ -99,14 +99,14 @@ type attention struct {
 	kvHeads    int
 	scale      float64
 	q, k, v    compute.Value // [B, H, S, D]
-	scores     compute.Value // [B, H, S, S], later keys hidden
+	scores     compute.Value // [B, H, S, S], later keys hidden if causal
 }
 
 // attention refuses what cuDNN refuses, and what it would compute wrongly.
 func (f fusedFunction) attention(query, key, value compute.Value, layout compute.AttentionAxesLayout, options *compute.ScaledDotProductAttentionConfig) attention {
 	q, k, v := must(f.Shape(query)), must(f.Shape(key)), must(f.Shape(value))
-	if layout != compute.AttentionAxesLayoutBSHD || !options.Causal || options.Mask != nil || options.Bias != nil || options.QuerySeqLen != nil || options.Scale != 0 {
-		panic(fmt.Errorf("attention %v %+v, want [B, S, H, D], causal, with nothing else", layout, options))
+	if layout != compute.AttentionAxesLayoutBSHD || options.Mask != nil || options.Bias != nil || options.QuerySeqLen != nil || options.Scale != 0 {
+		panic(fmt.Errorf("attention %v %+v, want [B, S, H, D], causal or not, with nothing else", layout, options))
 	}
 	if q.Rank() != 4 || !q.DType.IsHalfPrecision() || q.Dim(3)%8 != 0 || q.Dim(3) > 128 {
 		panic(fmt.Errorf("queries %s, want 16 bits and heads of 8 to 128 numbers", q))
@@ -119,6 +119,9 @@ func (f fusedFunction) attention(query, key, value compute.Value, layout compute
 	a.scale = 1 / math.Sqrt(float64(a.d))
 	a.q, a.k, a.v = a.inner(query), a.inner(key), a.inner(value)
 	x := must(f.Mul(a.dot(a.q, 3, a.k, 3), must(f.Constant([]float32{float32(a.scale)}))))
+	if a.scores = x; !options.Causal {
+		return a
+	}
 	square := shapes.Make(dtypes.Int32, a.b, a.h, a.s, a.s)
 	seen := must(f.GreaterOrEqual(must(f.Iota(square, 2)), must(f.Iota(square, 3))))
 	hidden := must(f.BroadcastInDim(must(f.Constant([]float32{-1e30})), shapes.Make(dtypes.Float32, a.b, a.h, a.s, a.s), nil))

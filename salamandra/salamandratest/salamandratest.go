@@ -17,8 +17,9 @@ import (
 	"github.com/gomlx/compute"
 	_ "github.com/gomlx/compute/gobackend" // the executor that is always there
 
+	"github.com/impulse-salamandra/finetune/internal/gobackend"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
 	"github.com/impulse-salamandra/finetune/salamandra"
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 )
 
 // goConfig selects the Go backend. Without ops_sequential its worker pool can
@@ -41,6 +42,9 @@ func backend(tb testing.TB, config string) compute.Backend {
 	if err != nil {
 		tb.Fatalf("backend %s: %v", config, err)
 	}
+	if config == goConfig {
+		b = gobackend.New(b)
+	}
 	if backends.open == nil {
 		backends.open = map[string]compute.Backend{}
 	}
@@ -62,6 +66,9 @@ func XLA(tb testing.TB) compute.Backend {
 		tb.Logf("GOMLX_BACKEND=%s is not used: this test program was built without XLA (needs cgo, no tag noxla)", config)
 		return nil
 	}
+	if err := keepPrograms(); err != nil {
+		tb.Logf("every program is compiled: %v", err)
+	}
 	return backend(tb, config)
 }
 
@@ -71,9 +78,13 @@ func OnEach(t *testing.T, test func(t *testing.T, b compute.Backend)) {
 	if b := XLA(t); b != nil {
 		t.Run("xla", func(t *testing.T) { test(t, b) })
 	} else {
-		t.Log("the Go backend alone: no XLA plugin (set GOMLX_BACKEND=xla:/path/to/plugin.so)")
+		t.Log("only the Go backend: no XLA plugin (set GOMLX_BACKEND=xla:/path/to/plugin.so)")
 	}
 }
+
+// Trials reports whether the environment variable SALAMANDRA_TRIALS asks for heavy
+// trials. A test that runs more of them then has one of each kind without it.
+func Trials() bool { return os.Getenv("SALAMANDRA_TRIALS") != "" }
 
 // Reference returns a path inside the reference directory: that of the
 // environment variable SALAMANDRA_REFERENCE, else the one kept in testdata.
@@ -158,7 +169,7 @@ func Rows(tb testing.TB, path, name string) [][]int32 {
 	return rows
 }
 
-func open(tb testing.TB, path string) *safetensors.File {
+func open(tb testing.TB, path string) *safetensors.Reader {
 	tb.Helper()
 	f, err := safetensors.Open(path)
 	if err != nil {

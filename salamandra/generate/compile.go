@@ -1,0 +1,214 @@
+package generate
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/impulse-salamandra/finetune/salamandra"
+)
+
+// Compile compiles ahead of time all programs that requests can ask for: steps of
+// one request and of Slots, of every size, for answers of up to MaxLength. It runs
+// them once too, for up to ten seconds, since executors make some of what they
+// need only then. After it no request waits for the compiler, unless a longer
+// prefix is warmed or [Generator.Swap] brings an adapter of another structure.
+// Requests may run meanwhile.
+//
+// Warm the prefixes first: from here on all prefixes have the length of the
+// longest one, and what is found by itself that prompts share is kept up to that
+// length only. On the Go backend, where programs cost next to nothing, Compile
+// does nothing.
+//
+// Progress, if not nil, is called after each program, never twice at the same
+// time. There are 11 programs, 5 with one slot, for each length of the cache: up
+// to 512 tokens, 2,048, 8,192, ...
+func (g *Generator) Compile(ctx context.Context, progress func(phase string, done, total int64)) error {
+	if g.exact() {
+		return ctx.Err()
+	}
+	if err := g.do(ctx, g.fixPrefixes); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	b, adapter, ps := g.buckets(), g.variant.adapter, g.programs.share(g.model)
+	g.mu.Unlock()
+	defer ps.close()
+	widths := []int{1}
+	if g.Slots > 1 {
+		widths = append(widths, g.Slots)
+	}
+	steps := b.shapes(widths...)
+	var mu sync.Mutex
+	var rehearsed time.Duration
+	done := 0
+	return inParallel(ctx, steps, func(s stepShape) error {
+		err := g.open()
+		if err == nil {
+			err = ps.compile(adapter, s)
+		}
+		mu.Lock()
+		rehearse := err == nil && rehearsed < rehearsals && (s.m == b.room(1) || ps.cacheBytes(s) < rehearsalBytes)
+		mu.Unlock()
+		begun := time.Now()
+		if rehearse {
+			err = ps.rehearse(adapter, s)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if rehearse {
+			rehearsed += time.Since(begun)
+		}
+		done++
+		if err == nil && progress != nil {
+			progress("compiling", int64(done), int64(len(steps)))
+		}
+		return err
+	})
+}
+
+// Bounds of running programs before they are needed: time in all, and memory of a
+// cache that is longer than most requests need.
+const (
+	rehearsals     = 10 * time.Second
+	rehearsalBytes = 1 << 30
+)
+
+// open returns errClosed once the generator is closed.
+func (g *Generator) open() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return errClosed
+	}
+	return nil
+}
+
+// inParallel calls f for each step, a few at the same time, until one fails.
+func inParallel(ctx context.Context, steps []stepShape, f func(stepShape) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	queue := make(chan stepShape)
+	var group sync.WaitGroup
+	for range min(8, runtime.GOMAXPROCS(0)) { // most of a compilation has one thread
+		group.Go(func() {
+			for s := range queue {
+				if err := f(s); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for _, s := range steps {
+		if ctx.Err() != nil {
+			break
+		}
+		queue <- s
+	}
+	close(queue)
+	group.Wait()
+	return context.Cause(ctx)
+}
+
+// compile compiles the programs of a step.
+func (ps *programs) compile(a salamandra.Adapter, s stepShape) error {
+	p, err := ps.step(a, s)
+	if err != nil {
+		return err
+	}
+	if err := p.compile(); err != nil || hostWrites(ps.model) {
+		return err
+	}
+	write, err := ps.writeProgram(s.w, s.m, s.n)
+	if err != nil {
+		return err
+	}
+	config := ps.model.Config
+	kv := shapes.Make(ps.model.DType(), 2*config.NumHiddenLayers, s.n, config.NumKeyValueHeads, config.HeadDim)
+	return write.Compile(append([]shapes.Shape{shapes.Make(dtypes.Int32, s.w*s.m), kv}, ps.layers(s.w, s.m, config.NumHiddenLayers)...)...)
+}
+
+// compile compiles the programs that are not compiled yet.
+func (p stepPrograms) compile() error {
+	for _, c := range []call{p.block, p.head, p.embed} {
+		if c.Program == nil {
+			continue
+		}
+		if err := c.Compile(c.takes...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rehearse runs a step of zeros.
+func (ps *programs) rehearse(a salamandra.Adapter, s stepShape) (err error) {
+	l := newLayout(s, nil, 0, ps.model.Config.VocabSize)
+	caches := make([]*tensors.Tensor, 0)
+	defer func() { finalize(caches) }()
+	for _, shape := range ps.caches(s, ps.model.Config.NumHiddenLayers) {
+		t, err := tensors.FromShapeForBackend(ps.model.Backend(), compute.DeviceNum(ps.model.Device()), shape)
+		if err != nil {
+			return fmt.Errorf("generate: %w", err)
+		}
+		caches = append(caches, t)
+	}
+	own := 2 * ps.model.Config.NumHiddenLayers
+	out, err := ps.runStep(a, l, &kvCache{tensors: caches[:own]}, caches[own:])
+	if err == nil {
+		out.free()
+	}
+	return err
+}
+
+// caches are the shapes of the cache of a step, and after it of its prefix, of so
+// many layers.
+func (ps *programs) caches(s stepShape, layers int) []shapes.Shape {
+	list := ps.layers(s.w, s.m, layers)
+	if s.p > 0 {
+		list = append(list, ps.layers(1, s.p, layers)...)
+	}
+	return list
+}
+
+// layers are the shapes of keys and values of each of so many layers in turn, of w
+// rows.
+func (ps *programs) layers(w, places, layers int) []shapes.Shape {
+	config := ps.model.Config
+	shape := shapes.Make(ps.model.DType(), config.NumKeyValueHeads, w, places, config.HeadDim)
+	return slices.Repeat([]shapes.Shape{shape}, 2*layers)
+}
+
+// cacheBytes is the memory of the cache of a step.
+func (ps *programs) cacheBytes(s stepShape) int64 {
+	n := int64(0)
+	for _, shape := range ps.layers(s.w, s.m, ps.model.Config.NumHiddenLayers) {
+		n += int64(shape.ByteSize())
+	}
+	return n
+}
+
+// writeProgram is the program that puts the keys and values of n tokens into a
+// cache of w rows of m places. Its arguments are the token that goes to each
+// place, [W*M] int32, -1 for none; keys and values [2·L, N, K, D]; and the cache.
+func (ps *programs) writeProgram(w, m, n int) (*salamandra.Program, error) {
+	return ps.get(ps.made.NewProgram, nil, fmt.Sprintf("write W=%d M=%d N=%d", w, m, n), func(_ salamandra.Transformer, args []*Node) []*Node {
+		source, kv, old := args[0], args[1], args[2:]
+		from := ExpandAxes(MaxScalar(source, 0), -1)
+		isNew := Reshape(GreaterOrEqual(source, ZerosLike(source)), 1, w, m, 1)
+		for i, x := range old {
+			y := rowsOf(Gather(Squeeze(SliceAxis(kv, 0, AxisElem(i)), 0), from), w) // [K, W, M, D]
+			old[i] = Where(BroadcastToShape(isNew, shapes.Make(dtypes.Bool, x.Shape().Dimensions...)), y, x)
+		}
+		return old
+	})
+}

@@ -1,0 +1,154 @@
+package generate_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gomlx/compute"
+
+	"github.com/impulse-salamandra/finetune/salamandra/constrain"
+	"github.com/impulse-salamandra/finetune/salamandra/generate"
+	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
+	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
+)
+
+// TestCompileLeavesNothing compiles ahead of time and then asks in every way
+// that requests can: one and many at once, short and long prompts, with a warmed
+// prefix, with one that they share by chance, and without, with a schema and
+// free, greedily and drawn, before and after a change of the adapter. Nothing is
+// compiled any more, and answers are what they were.
+func TestCompileLeavesNothing(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-gqa")
+	tok, err := tokenizer.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grammar, err := constrain.Compile([]byte(`{"type":"object","required":["a"],"properties":{"a":{"type":"array","items":{"enum":["one","two"]},"maxItems":9}}}`), constrain.DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	vocabulary := constrain.TokenizerVocabulary(tok, []int32{5})
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		m := salamandratest.Load(t, b, dir)
+		adapters := twoAdapters(t, m)
+		reference := salamandratest.Load(t, salamandratest.Go(t), dir)
+		wanted := twoAdapters(t, reference)
+		draw := rand.New(rand.NewPCG(1, 2))
+		tokens := func(n int) []int32 {
+			ids := make([]int32, n)
+			for i := range ids {
+				ids[i] = draw.Int32N(int32(m.Config.VocabSize))
+			}
+			return ids
+		}
+		system, other := tokens(150), tokens(100)
+		g := generate.New(m, adapters[0])
+		defer g.Close()
+		g.Slots, g.MaxLength = 3, 500
+		if err := g.Warm(t.Context(), system); err != nil {
+			t.Fatal(err)
+		}
+		var steps []int
+		err := g.Compile(t.Context(), func(_ string, done, total int64) {
+			if total != 11 { // 5 of one row and 6 of three
+				t.Errorf("%d programs, want 11", total)
+			}
+			steps = append(steps, int(done))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if exact := b.Capabilities().DynamicShapes == compute.DynamicShapesNative; !exact && !slices.Equal(steps, sequence(11)) {
+			t.Errorf("progress %v, want 1 to 11", steps)
+		} else if exact {
+			return // where programs cost nothing, none are compiled ahead
+		}
+
+		compiled := g.Compiled()
+		ask := func(adapter int, at ...int) {
+			var group sync.WaitGroup
+			for _, i := range at {
+				prompt := slices.Concat([][]int32{system, nil, other}[i%3], tokens([]int{1, 9, 40, 130, 300}[i%5]))
+				r := request(prompt, []int{3, 20, 50}[i%3])
+				if i%4 == 1 {
+					r.MaxNewTokens = 20
+					r.MaxNewTokens = 20
+					r.Constraint, _ = grammar.Matcher(vocabulary)
+				}
+				if i%7 == 2 {
+					r.Temperature, r.RepetitionPenalty = 1, 1.1
+				}
+				group.Go(func() {
+					got, err := g.Do(t.Context(), r)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if i%3 == 0 && got.CachedTokens < len(system) {
+						t.Errorf("%d tokens of the prefix are used, want %d", got.CachedTokens, len(system))
+					}
+					if r.Constraint == nil && r.Temperature == 0 {
+						if want := uncached(t, reference, wanted[adapter], prompt, r.MaxNewTokens); !slices.Equal(got.IDs, want) {
+							t.Errorf("prompt %d: %v, want %v", i, got.IDs, want)
+						}
+					}
+				})
+			}
+			group.Wait()
+		}
+		for i := range 6 {
+			ask(0, i) // alone
+		}
+		ask(0, 0, 1, 2, 3, 4, 5, 6, 7)
+		if err := g.Swap(adapters[1]); err != nil {
+			t.Fatal(err)
+		}
+		ask(1, 1) // without a prefix, before one is computed
+		ask(1, 7, 8, 9, 10)
+		h, err := g.With(adapters[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		if _, err := h.Do(t.Context(), request(append(slices.Clone(system), 7), 4)); err != nil {
+			t.Fatal(err)
+		}
+		if n := g.Compiled() - compiled; n > 0 {
+			t.Errorf("%d programs compiled by requests", n)
+		}
+	})
+}
+
+// sequence is 1 to n.
+func sequence(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i + 1
+	}
+	return list
+}
+
+// TestCompileStops cancels, and closes the generator, while programs compile.
+func TestCompileStops(t *testing.T) {
+	b := salamandratest.XLA(t)
+	if b == nil {
+		t.Skip("the Go backend compiles nothing ahead: set GOMLX_BACKEND=xla:/path/to/plugin.so")
+	}
+	m := salamandratest.Load(t, b, salamandratest.Reference(t, "models", "tiny-mha"))
+	g := generate.New(m, nil)
+	g.Slots = 2
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := g.Compile(ctx, func(string, int64, int64) { cancel() }); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want %v", err, context.Canceled)
+	}
+	for range 2 { // closed meanwhile, and before
+		if err := g.Compile(t.Context(), func(string, int64, int64) { g.Close() }); err == nil || !strings.Contains(err.Error(), "generator closed") {
+			t.Errorf("%v, want one that says it is closed", err)
+		}
+	}
+}

@@ -1,0 +1,322 @@
+package generate
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/impulse-salamandra/finetune/salamandra"
+)
+
+// programs are the compiled programs of a model as they run on it or on a replica.
+type programs struct {
+	model *salamandra.Model
+	*sharedPrograms
+}
+
+// sharedPrograms are those of the generators made from one by [Generator.With] and
+// [Generator.On].
+type sharedPrograms struct {
+	made  *salamandra.Model // for which they are
+	mu    sync.Mutex
+	known map[string]*salamandra.Program
+	users int
+}
+
+func newPrograms(m *salamandra.Model) *programs {
+	return &programs{m, &sharedPrograms{made: m, known: map[string]*salamandra.Program{}, users: 1}}
+}
+
+// share returns the same programs for m, which is their model or a replica of it.
+func (ps *programs) share(m *salamandra.Model) *programs {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.users++
+	return &programs{m, ps.sharedPrograms}
+}
+
+// close frees the programs when the last user is gone.
+func (ps *programs) close() {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.users--; ps.users > 0 {
+		return
+	}
+	for _, p := range ps.known {
+		p.Close()
+	}
+	clear(ps.known)
+}
+
+// maker makes a program; they are methods of a model.
+type maker func(name string, a salamandra.Adapter, build func(t salamandra.Transformer, args []*Node) []*Node) (*salamandra.Program, error)
+
+// get returns the program called name for an adapter, made at the first call and
+// compiled when it first runs. Adapters of one structure share it.
+func (ps *programs) get(make maker, a salamandra.Adapter, name string, build func(t salamandra.Transformer, args []*Node) []*Node) (*salamandra.Program, error) {
+	key := name
+	if a != nil {
+		key += a.Structure()
+	}
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p, ok := ps.known[key]
+	if !ok {
+		var err error
+		if p, err = make(name, a, build); err != nil {
+			return nil, err
+		}
+		ps.known[key] = p
+	}
+	return p.On(ps.model), nil
+}
+
+// ends is a maker of programs without blocks.
+func (ps *programs) ends(name string, _ salamandra.Adapter, build func(t salamandra.Transformer, args []*Node) []*Node) (*salamandra.Program, error) {
+	return ps.made.NewEndsProgram(name, build)
+}
+
+// byBlocks reports whether a step is one program for each of its parts, of which
+// that of a block runs once for each: on a CPU, where compiling takes longer than
+// anything else before the first answer, and calls cost little. Elsewhere a step is
+// one program.
+func (ps *programs) byBlocks(a salamandra.Adapter) bool {
+	return hostWrites(ps.model) && ps.model.Backend().Capabilities().DynamicShapes != compute.DynamicShapesNative &&
+		ps.model.Uniform() && (a == nil || a.Uniform())
+}
+
+// call is a program and what it takes beside weights and adapter.
+type call struct {
+	*salamandra.Program
+	takes []shapes.Shape
+}
+
+// stepPrograms are the parts of a step; where it is one program that is the last.
+type stepPrograms struct{ embed, block, head call }
+
+// step returns the programs of a step.
+func (ps *programs) step(a salamandra.Adapter, s stepShape) (p stepPrograms, err error) {
+	n := 0
+	cut(s, func(k int) int { n += k; return n })
+	numbers := shapes.Make(dtypes.Int32, n)
+	masks := shapes.Make(dtypes.Uint32, s.r, maskWords(ps.model.Config.VocabSize))
+	if !ps.byBlocks(a) {
+		p.head.Program, err = ps.get(ps.made.NewProgram, a, s.String(), s.build)
+		p.head.takes = append([]shapes.Shape{ps.model.TokensShape(s.n), numbers, masks}, ps.caches(s, ps.model.Config.NumHiddenLayers)...)
+		return p, err
+	}
+	x := shapes.Make(ps.model.DType(), s.n, ps.model.Config.HiddenSize)
+	name := s.String()
+	p.embed.takes = []shapes.Shape{ps.model.TokensShape(s.n)}
+	p.block.takes = append([]shapes.Shape{x, numbers}, ps.caches(s, 1)...)
+	p.head.takes = []shapes.Shape{x, numbers, masks}
+	if p.embed.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("embed N=%d", s.n), embed); err != nil {
+		return p, err
+	}
+	if p.block.Program, err = ps.get(ps.made.NewBlockProgram, a, "block "+name, func(t salamandra.Transformer, args []*Node) []*Node {
+		x, kv := s.blocks(t, args[0], s.inputs(args[1]), args[2:])
+		return []*Node{x, kv}
+	}); err != nil {
+		return p, err
+	}
+	p.head.Program, err = ps.get(ps.ends, nil, "head "+name, func(t salamandra.Transformer, args []*Node) []*Node {
+		return s.choose(t, args[0], s.inputs(args[1]), args[2])
+	})
+	return p, err
+}
+
+func embed(t salamandra.Transformer, args []*Node) []*Node { return []*Node{t.Embed(args[0])} }
+
+// stepResult is what a step computes.
+type stepResult struct {
+	best   []int32           // [R], the likeliest allowed token after each of last
+	logits *tensors.Tensor   // [R, V], float32
+	kv     []*tensors.Tensor // [2·L', N, K, D] of L' layers, those of all layers in turn
+}
+
+func (r stepResult) free() { finalize(append(r.kv, r.logits)) }
+
+// runStep runs a step. The prefix is 2·L tensors [K, 1, P, D], none if P is 0.
+func (ps *programs) runStep(a salamandra.Adapter, l *layout, cache *kvCache, prefix []*tensors.Tensor) (stepResult, error) {
+	p, err := ps.step(a, l.stepShape)
+	if err != nil {
+		return stepResult{}, err
+	}
+	tokens, err := ps.model.Tokens(l.ids)
+	if err != nil {
+		return stepResult{}, err
+	}
+	masks := tensors.FromFlatDataAndDimensions(l.masks, l.r, len(l.masks)/l.r)
+	defer finalize([]*tensors.Tensor{masks})
+	if p.block.Program == nil {
+		args := append([]any{salamandra.Donate(tokens), l.numbers, masks}, list(cache.tensors)...)
+		out, err := p.head.CallWith(a, append(args, list(prefix)...)...)
+		if err != nil {
+			return stepResult{}, err
+		}
+		return chosen(out[0], out[1], out[2:])
+	}
+	numbers := tensors.FromFlatDataAndDimensions(l.numbers, len(l.numbers))
+	defer finalize([]*tensors.Tensor{numbers})
+	x, kv, err := ps.runBlocks(a, p, tokens, func(i int) []any {
+		args := append([]any{numbers}, list(cache.tensors[2*i:2*i+2])...)
+		if len(prefix) > 0 {
+			args = append(args, list(prefix[2*i:2*i+2])...)
+		}
+		return args
+	})
+	if err != nil {
+		return stepResult{}, err
+	}
+	out, err := p.head.Call(salamandra.Donate(x), numbers, masks)
+	if err != nil {
+		finalize(kv)
+		return stepResult{}, err
+	}
+	return chosen(out[0], out[1], kv)
+}
+
+// runBlocks runs what comes before the head, with the arguments that each block
+// takes after the activations. It returns these, and what blocks give beside them.
+func (ps *programs) runBlocks(a salamandra.Adapter, p stepPrograms, tokens *tensors.Tensor, block func(i int) []any) (x *tensors.Tensor, kv []*tensors.Tensor, err error) {
+	out, err := p.embed.Call(salamandra.Donate(tokens))
+	if err != nil {
+		return nil, nil, err
+	}
+	x = out[0]
+	for i := range ps.model.Config.NumHiddenLayers {
+		if out, err = p.block.CallBlock(a, i, append([]any{salamandra.Donate(x)}, block(i)...)...); err != nil {
+			finalize(kv)
+			return nil, nil, err
+		}
+		x, kv = out[0], append(kv, out[1:]...)
+	}
+	return x, kv, nil
+}
+
+// chosen reads which tokens were chosen.
+func chosen(best, logits *tensors.Tensor, kv []*tensors.Tensor) (stepResult, error) {
+	r := stepResult{logits: logits, kv: kv}
+	var err error
+	if r.best, err = tensors.CopyFlatData[int32](best); err != nil {
+		r.free()
+		err = fmt.Errorf("generate: %w", err)
+	}
+	finalize([]*tensors.Tensor{best})
+	return r, err
+}
+
+// build is the program of a step.
+func (s stepShape) build(t salamandra.Transformer, args []*Node) []*Node {
+	in := s.inputs(args[1])
+	x, kv := s.blocks(t, t.Embed(args[0]), in, args[3:])
+	return append(s.choose(t, x, in, args[2]), kv)
+}
+
+// inputs cuts the vector of numbers.
+func (s stepShape) inputs(numbers *Node) parts[*Node] {
+	at := 0
+	return cut(s, func(n int) *Node {
+		at += n
+		return SliceAxis(numbers, 0, AxisRange(at-n, at))
+	})
+}
+
+// blocks runs the blocks of t on x [N, C], with the caches of its layers and, after
+// them, the prefixes. It returns the step's keys and values too, [2·L, N, K, D].
+func (s stepShape) blocks(t salamandra.Transformer, x *Node, in parts[*Node], caches []*Node) (_, kv *Node) {
+	layers := 2 * t.Config.NumHiddenLayers
+	a := &salamandra.Cached{
+		Rows: s.w, RowTokens: s.s, Cache: caches[:layers], Prefix: caches[layers:], Lengths: in.lengths, PrefixLengths: in.seen,
+	}
+	if s.w > 1 {
+		a.Seats, a.Back = in.seats, in.back
+	}
+	x = t.Blocks(x, in.positions, a)
+	return x, Stack(a.KV, 0)
+}
+
+// choose returns the likeliest allowed tokens and the logits.
+func (s stepShape) choose(t salamandra.Transformer, x *Node, in parts[*Node], masks *Node) []*Node {
+	if s.r != s.n || s.w > 1 || s.n > 1 {
+		x = Gather(x, ExpandAxes(in.last, -1))
+	}
+	logits := t.Logits(x)
+	allowed := unpack(masks, t.Config.VocabSize)
+	best := ArgMax(Where(allowed, logits, MulScalar(OnesLike(logits), excluded)), -1, dtypes.Int32)
+	return []*Node{best, logits}
+}
+
+// excluded is the logit of a token that the mask leaves out.
+const excluded = -1e30
+
+// unpack makes a mask [R, words] of bits one of booleans [R, V].
+func unpack(words *Node, v int) *Node {
+	r, n := words.Shape().Dim(0), words.Shape().Dim(1)
+	shape := shapes.Make(dtypes.Uint32, r, n, 32)
+	bits := BitwiseShiftRightLogical(BroadcastToShape(ExpandAxes(words, -1), shape), Iota(words.Graph(), shape, 2))
+	bits = BitwiseAnd(bits, OnesLike(bits))
+	return SliceAxis(Reshape(NotEqual(bits, ZerosLike(bits)), r, n*32), 1, AxisRange(0, v))
+}
+
+// runPrefix computes the keys and values of a prefix: 2·L tensors [K, 1, P, D].
+// Ids are padded to P; what is computed for the padding is never seen.
+func (ps *programs) runPrefix(a salamandra.Adapter, ids []int32, p int) ([]*tensors.Tensor, error) {
+	parts, err := ps.prefix(a, p)
+	if err != nil {
+		return nil, err
+	}
+	padded := make([]int32, p)
+	copy(padded, ids)
+	tokens, err := ps.model.Tokens(padded)
+	if err != nil {
+		return nil, err
+	}
+	if parts.block.Program == nil {
+		return parts.head.CallWith(a, salamandra.Donate(tokens))
+	}
+	x, kv, err := ps.runBlocks(a, parts, tokens, func(int) []any { return nil })
+	if err == nil {
+		finalize([]*tensors.Tensor{x})
+	}
+	return kv, err
+}
+
+// prefix returns the programs of a prefix; where it is one program that is the last.
+func (ps *programs) prefix(a salamandra.Adapter, p int) (parts stepPrograms, err error) {
+	name := fmt.Sprintf("prefix P=%d", p)
+	blocks := func(t salamandra.Transformer, x *Node) []*Node {
+		layout := salamandra.SharedPrefix{B: 1, S: p}
+		all := make([]*Node, 1)
+		t.KeysValues = func(k, v *Node) { all = append(all, rowsOf(k, 1), rowsOf(v, 1)) }
+		all[0] = t.Blocks(x, layout.Positions(x.Graph()), layout)
+		return all
+	}
+	if !ps.byBlocks(a) {
+		parts.head.takes = []shapes.Shape{ps.model.TokensShape(p)}
+		parts.head.Program, err = ps.get(ps.made.NewProgram, a, name, func(t salamandra.Transformer, args []*Node) []*Node {
+			return blocks(t, t.Embed(args[0]))[1:]
+		})
+		return parts, err
+	}
+	parts.embed.takes = []shapes.Shape{ps.model.TokensShape(p)}
+	parts.block.takes = []shapes.Shape{shapes.Make(ps.model.DType(), p, ps.model.Config.HiddenSize)}
+	if parts.embed.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("embed N=%d", p), embed); err != nil {
+		return parts, err
+	}
+	parts.block.Program, err = ps.get(ps.made.NewBlockProgram, a, "block "+name, func(t salamandra.Transformer, args []*Node) []*Node {
+		return blocks(t, args[0])
+	})
+	return parts, err
+}
+
+// rowsOf makes tokens [W*T, K, D] rows, heads first: [K, W, T, D].
+func rowsOf(x *Node, w int) *Node {
+	n, heads, d := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2)
+	return TransposeAllAxes(Reshape(x, w, n/w, heads, d), 2, 0, 1, 3)
+}

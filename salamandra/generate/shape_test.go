@@ -1,0 +1,52 @@
+package generate
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// TestShapesAreAll draws steps of any kind and sees that their shapes are among
+// those that are compiled ahead of time.
+func TestShapesAreAll(t *testing.T) {
+	draw := rand.New(rand.NewPCG(1, 2))
+	for range 20000 {
+		b := buckets{limit: 1 + draw.IntN(9000), prefix: 128 * draw.IntN(3)}
+		w := []int{1, 1 + draw.IntN(12)}[draw.IntN(2)]
+		most := chunkAlone
+		if w > 1 {
+			most = []int{chunkShared, chunkLong}[draw.IntN(2)]
+		}
+		var least size
+		for range 1 + draw.IntN(w) {
+			n := 1 + draw.IntN(most)
+			least.n, least.s = least.n+n, max(least.s, n)
+		}
+		z := b.size(w, least)
+		if z.n < least.n || z.s < least.s {
+			t.Fatalf("%v of %d rows rounded to %v", least, w, z)
+		}
+		m := 1 + draw.IntN(b.limit)
+		room := b.room(m)
+		if room < m || b.room(room) != room {
+			t.Fatalf("%d tokens get %d places, and those get %d", m, room, b.room(room))
+		}
+		s := stepShape{w: w, m: room, size: z, p: b.prefix, r: b.choices(z.n, w)}
+		if all := b.shapes(w); !slices.Contains(all, s) {
+			t.Fatalf("%v is not among %v", s, all)
+		}
+	}
+}
+
+// TestShapesAreFew bounds what a warm-up costs.
+func TestShapesAreFew(t *testing.T) {
+	for limit, rooms := range map[int][]int{100: {128}, 512: {512}, 2048: {512, 2048}, 4000: {512, 2048, 4032}, 8192: {512, 2048, 8192}} {
+		b := buckets{limit: limit}
+		if got := b.rooms(); !slices.Equal(got, rooms) {
+			t.Errorf("rooms for %d tokens are %v, want %v", limit, got, rooms)
+		}
+		if n := len(b.shapes(1, 8)); n != 11*len(rooms) {
+			t.Errorf("%d programs for %d tokens, want %d", n, limit, 11*len(rooms))
+		}
+	}
+}
