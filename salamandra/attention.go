@@ -7,37 +7,45 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/impulse-salamandra/finetune/internal/products"
 )
 
 // SharedPrefix is the attention of a batch whose rows all begin with the same
 // P tokens: tokens [0, P) are the prefix, then follow B rows of S tokens.
-// A row sees the whole prefix and its own earlier tokens. With P = 0 the rows
-// are plain sequences. Rows are padded on the right; what is computed at
-// padded places has no influence on the others.
-type SharedPrefix struct{ P, B, S int }
+// A row attends to the whole prefix and to its own earlier tokens. With P = 0 the
+// rows are plain sequences. Rows are padded on the right; padding does not change
+// the other tokens.
+//
+// Fill tokens may follow that belong to no row, for an N that products are fast
+// for. They see nothing, and nothing sees them.
+type SharedPrefix struct{ P, B, S, Fill int }
 
 // Tokens is the number N of tokens of the batch.
-func (a SharedPrefix) Tokens() int { return a.P + a.B*a.S }
+func (a SharedPrefix) Tokens() int { return a.P + a.B*a.S + a.Fill }
 
 // Positions returns the position [N] of each token, int32.
 func (a SharedPrefix) Positions(g *Graph) *Node {
 	p := make([]int32, a.Tokens())
 	for i := range p {
 		p[i] = int32(i)
-		if i >= a.P {
+		if i >= a.P { // what fills is as good as another row
 			p[i] = int32(a.P + (i-a.P)%a.S)
 		}
 	}
 	return Const(g, p)
 }
 
-// Attend implements [Attention]. Queries may be given for all tokens or for
-// those of the rows alone.
+// Attend implements [Attention]. Queries are those of all tokens, or of the rows
+// only.
 //
-// Its gradient computes the scores a second time: only the result and the
+// The gradient computes the scores a second time: only the result and the
 // logarithms of the sums are kept for the backward pass.
 // Source: Dao et al. 2022, arXiv:2205.14135, appendix B.2.
 func (a SharedPrefix) Attend(layer int, q, k, v *Node) *Node {
+	if a.Fill > 0 {
+		return a.withoutFill(q, k, v, func(a SharedPrefix, q, k, v *Node) *Node { return a.Attend(layer, q, k, v) })
+	}
 	if n, nq := k.Shape().Dim(0), q.Shape().Dim(0); n != a.Tokens() || nq != n && nq != n-a.P {
 		panic(fmt.Errorf("salamandra: %d queries and %d keys, want %d + %d·%d", nq, n, a.P, a.B, a.S))
 	}
@@ -48,10 +56,25 @@ func (a SharedPrefix) Attend(layer int, q, k, v *Node) *Node {
 		outs, logSums = append(outs, joinQueries(out)), append(logSums, logSum)
 	}
 	var out *Node // [N, H*D]
-	out = withGradient(joined(outs), []*Node{q, k, v}, func(in []*Node, dOut *Node) []*Node {
+	out = withGradient(joined(outs, 0), []*Node{q, k, v}, func(in []*Node, dOut *Node) []*Node {
 		return a.gradients(in, logSums, Reshape(out, dims...), Reshape(dOut, dims...))
 	})
 	return out
+}
+
+// withoutFill attends with all tokens but those that fill, whose result is zero.
+func (a SharedPrefix) withoutFill(q, k, v *Node, attend func(a SharedPrefix, q, k, v *Node) *Node) *Node {
+	fill := a.Fill
+	a.Fill = 0
+	but := func(x *Node) *Node { return SliceAxis(x, 0, AxisRange(0, x.Shape().Dim(0)-fill)) }
+	return filled(attend(a, but(q), but(k), but(v)), fill)
+}
+
+// filled adds n rows of zeros to x [N, ...].
+func filled(x *Node, n int) *Node {
+	axes := make([]PadAxis, x.Rank())
+	axes[0].End = n
+	return Pad(x, ScalarZero(x.Graph(), x.DType()), axes...)
 }
 
 // split parts the tokens into the prefix, where there are queries for it, and
@@ -107,7 +130,7 @@ func (a SharedPrefix) gradients(in, logSums []*Node, out, dOut *Node) []*Node {
 		}
 		return Concatenate([]*Node{joinRows(prefix), joinRows(rows)}, 0)
 	}
-	return []*Node{joined(dq), tokensOf(ofPrefix.k, ofRows.k), tokensOf(ofPrefix.v, ofRows.v)}
+	return []*Node{joined(dq, 0), tokensOf(ofPrefix.k, ofRows.k), tokensOf(ofPrefix.v, ofRows.v)}
 }
 
 // keyValues is one stretch of keys and values the queries look at, or their
@@ -183,10 +206,7 @@ func (r causalRows) attend() (out, logSum *Node) {
 		o, l := softmaxOver(part(r.q), seen)
 		outs, logSums = append([]*Node{o}, outs...), append([]*Node{l}, logSums...)
 	})
-	if len(outs) == 1 {
-		return outs[0], logSums[0]
-	}
-	return Concatenate(outs, 3), Concatenate(logSums, 3)
+	return joined(outs, 3), joined(logSums, 3)
 }
 
 // gradients returns those by the queries before they were scaled, the keys and
@@ -210,16 +230,15 @@ func (r causalRows) gradients(logSum, out, dOut *Node) causalRows {
 				ofQueries, d.own = byQuery, d.own.plus(of)
 				continue
 			}
-			if ofQueries = Add(ofQueries, byQuery); d.prefix != nil {
+			ofQueries = Add(ofQueries, byQuery)
+			if d.prefix != nil {
 				of = d.prefix.plus(of)
 			}
 			d.prefix = &of
 		}
 		dq = append([]*Node{scaled(ofQueries)}, dq...)
 	})
-	if d.q = dq[0]; len(dq) > 1 {
-		d.q = Concatenate(dq, 3)
-	}
+	d.q = joined(dq, 3)
 	return d
 }
 
@@ -233,10 +252,11 @@ func softmaxOver(q *Node, stretches []keyValues) (out, logSum *Node) {
 	for _, kv := range stretches {
 		x := kv.scores(q)
 		scores = append(scores, x)
-		if m := inFloat32(ReduceAndKeep(x, ReduceMax, -1)); top == nil {
-			top = m
+		largest := inFloat32(ReduceAndKeep(x, ReduceMax, -1))
+		if top == nil {
+			top = largest
 		} else {
-			top = Max(top, m)
+			top = Max(top, largest)
 		}
 	}
 	top = StopGradient(top)
@@ -286,13 +306,7 @@ func product(x, y *Node, axis int) *Node {
 	y = Reshape(y, -1, y.Shape().Dim(2), y.Shape().Dim(3))
 	dims[4] = y.Shape().Dim(3 - axis)
 	x = Reshape(x, y.Shape().Dim(0), -1, x.Shape().Dim(4))
-	return Reshape(batched(x, 2, y, axis), dims...)
-}
-
-// batched multiplies matrices over the given axes; axis 0 counts the matrices.
-// Told nothing of what to add up in, go-xla would copy y in half precision.
-func batched(x *Node, xAxis int, y *Node, yAxis int) *Node {
-	return Dot(x, y).WithAccumulatorDType(x.DType()).General([]int{xAxis}, []int{0}, []int{yAxis}, []int{0})
+	return Reshape(products.Batched(x, 2, y, axis), dims...)
 }
 
 // overRows multiplies x [K, B, G, S, T] with y [K, B, G, S, D] over G and S,
@@ -309,10 +323,8 @@ func overRows(x, y, like *Node) *Node {
 		y = TransposeAllAxes(y, 0, 1, 4, 2, 3)
 	}
 	y = Reshape(y, batch, dims[3], -1)
-	z := batched(y, 2, x, 1) // [., D, T]
-	// In two halves, which XLA does not take for a part of the product.
-	z = Reshape(z, batch, 2, dims[3]/2, dims[2])
-	return Reshape(TransposeAllAxes(z, 0, 3, 1, 2), dims...)
+	z := products.Batched(y, 2, x, 1) // [., D, T]
+	return Reshape(products.Transposed(z), dims...)
 }
 
 // scaled multiplies queries by 1/√D.
@@ -344,12 +356,12 @@ func joinRows(x *Node) *Node {
 	return Reshape(TransposeAllAxes(x, 1, 2, 0, 3), dims[1]*dims[2], dims[0], dims[3])
 }
 
-// joined puts parts one after the other along the first axis.
-func joined(parts []*Node) *Node {
+// joined puts parts one after the other along an axis.
+func joined(parts []*Node, axis int) *Node {
 	if len(parts) == 1 {
 		return parts[0]
 	}
-	return Concatenate(parts, 0)
+	return Concatenate(parts, axis)
 }
 
 // masked is added to the score of a key that must not be seen. It is finite so
@@ -368,8 +380,8 @@ func causal(g *Graph, s, t int) *Node {
 // Backward gets the inputs, which checkpointing may have computed again, and
 // the gradient by out. The first input has as many numbers as out.
 //
-// gomlx knows gradients of one's own for the identity of one node alone. So the
-// inputs are packed into one, and a difference that is zero ties out to it.
+// gomlx takes custom gradients only for the identity of one node. So the inputs
+// are packed into one, and a difference that is zero ties out to it.
 func withGradient(out *Node, inputs []*Node, backward func(inputs []*Node, dOut *Node) []*Node) *Node {
 	n, dims := out.Shape().Size(), out.Shape().Dimensions
 	all := IdentityWithCustomGradient(packed(inputs), func(x, v *Node) *Node {

@@ -52,7 +52,7 @@ func boolInt(b bool) int {
 
 // TestAttention compares attention and its gradients, written by hand, with
 // the plain formula and its automatic gradients, for rows so long that they
-// are computed in blocks, and with queries of the rows alone.
+// are computed in blocks, and with queries of the rows only.
 func TestAttention(t *testing.T) {
 	const heads, kvHeads, dim = 4, 2, 8
 	for _, c := range []struct {

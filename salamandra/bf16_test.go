@@ -40,7 +40,7 @@ func TestBFloat16(t *testing.T) {
 			})
 			require.NoError(t, err)
 			defer p.Close()
-			out, err := p.Call(flat)
+			out, err := p.Call(tokensOf(t, m, flat))
 			require.NoError(t, err)
 			got := tensors.MustCopyFlatData[float32](out[0])
 

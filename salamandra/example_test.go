@@ -5,36 +5,33 @@ import (
 	"fmt"
 	"log"
 
-	"github.com/gomlx/compute"
 	_ "github.com/gomlx/compute/gobackend"
 
 	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/device"
 )
 
-// A model directory is loaded onto a backend and continues a prompt of ids.
+// A model directory is loaded onto a backend and computes the logits of a
+// sequence of ids.
 func Example() {
-	ctx := context.Background()
-	backend, err := compute.NewWithConfig("go:ops_sequential")
+	dev, err := device.Open("go")
 	if err != nil {
 		log.Fatal(err)
 	}
-	model, err := salamandra.Load(ctx, backend, "testdata/reference/models/tiny-gqa", salamandra.DefaultOptions())
+	defer dev.Close()
+	model, err := salamandra.Load(context.Background(), dev.Backend, "testdata/reference/models/tiny-gqa", dev.Options)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer model.Close()
 	fmt.Println(model.Config.NumHiddenLayers, "layers,", model.Config.NumParameters(), "parameters")
 
-	generator := salamandra.NewGenerator(model, nil)
-	defer generator.Close()
-	opts := salamandra.DefaultGenerateOptions()
-	opts.MaxNewTokens = 4
-	answers, err := generator.Generate(ctx, [][]int32{{4, 557, 398}}, opts)
+	logits, err := model.Logits(nil, [][]int32{{4, 557, 398}})
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(len(answers[0].IDs), "new tokens, stopped by itself:", answers[0].Stopped)
+	fmt.Println(len(logits[0]), "places,", len(logits[0][2]), "logits each")
 	// Output:
 	// 4 layers, 435776 parameters
-	// 4 new tokens, stopped by itself: false
+	// 3 places, 2048 logits each
 }

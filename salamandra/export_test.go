@@ -1,28 +1,14 @@
 package salamandra
 
-// Compiled counts the programs that were compiled for g and the generators it
-// shares them with.
-func (g *Generator) Compiled() int {
-	g.programs.mu.Lock()
-	defer g.programs.mu.Unlock()
-	n := 0
-	for _, p := range g.programs.known {
-		n += p.Compiled()
-	}
-	return n
-}
-
-// KeptBytes is the memory of the prefixes of g, which must have no requests.
-func (g *Generator) KeptBytes() int64 {
-	n := int64(0)
-	for _, p := range g.variant.kept {
-		n += p.bytes
-	}
-	return n
-}
+import . "github.com/gomlx/gomlx/core/graph"
 
 // Fuses is fuses.
 var Fuses = fuses
 
 // Attend is attend.
 var Attend = Transformer.attend
+
+// Block runs block i on x [N, C].
+func Block(t Transformer, i int, x, positions *Node, attention Attention) *Node {
+	return t.block(i, x, t.rotary(positions), attention, 0, nil)
+}

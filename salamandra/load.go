@@ -1,6 +1,7 @@
 package salamandra
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,12 +14,11 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/modelfiles"
+	"github.com/impulse-salamandra/finetune/internal/quantize"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
+	"github.com/impulse-salamandra/finetune/salamandra/llama"
 )
-
-// ErrWeights marks a checkpoint whose tensors are not those its config.json
-// asks for.
-var ErrWeights = errors.New("tensors do not fit config.json")
 
 // Options says how a model is loaded.
 type Options struct {
@@ -26,15 +26,29 @@ type Options struct {
 	// computes in: "float32", "bfloat16", "float16", or "auto": the stored
 	// dtype on an accelerator, float32 on a CPU, where 16-bit products are slow.
 	Dtype string
+	// NoBFloat16 makes "auto" take float16 in place of bfloat16, which GPUs before
+	// compute capability 8.0 do not have: XLA computes in float32 for it there, and
+	// converts the weights in every call.
+	NoBFloat16 bool
+	// Quantize, unless empty, stores the linear layers of the blocks in fewer bits:
+	// "4bit" as bitsandbytes' NF4 with double quantisation, "8bit" in whole numbers
+	// with one scale per row of the weight. Products are computed in Dtype all the
+	// same. Embedding, norms and head keep Dtype. A model whose files hold bitsandbytes'
+	// NF4 is one of 4 bits without it.
+	Quantize string
 	// Progress, if not nil, is called after each tensor with the parameters
 	// loaded so far and their total number.
-	Progress func(done, total int64)
+	Progress func(phase string, done, total int64)
 	// Compiled, if not nil, is called when a program has been compiled, before
 	// it runs.
 	Compiled func()
 	// PlainAttention leaves attention to matrix products where the executor has
 	// an operation for it, as XLA has on CUDA.
 	PlainAttention bool
+	// Shards, above 1, divides the weights among as many devices, the backend's first
+	// ones, which compute each token together: for a model that one has no room for.
+	// Attention is left to matrix products. 0 and 1 are one device.
+	Shards int
 }
 
 // DefaultOptions returns Dtype "auto" and nothing else.
@@ -43,72 +57,145 @@ func DefaultOptions() Options { return Options{Dtype: "auto"} }
 // Model is a Llama-architecture model with its weights on a device. Its methods
 // may be called from several goroutines.
 type Model struct {
-	Config Config
-	Dir    string // where it was loaded from
+	llama.Config
+	Dir string // where it was loaded from
 
 	backend compute.Backend
+	device  compute.DeviceNum // that has the weights
+	replica bool              // the files are another's
 	options Options
 	dtype   dtypes.DType
-	shapes  []TensorShape
-	index   map[string]int // name to place in shapes and weights
-	weights []*tensors.Tensor
+	weights onDevice
+	rows    *rows // the embedding, nil where it is on the device as the head
 }
 
 // Load reads a model directory as Hugging Face tools write it: config.json and
 // model.safetensors, or shards with model.safetensors.index.json.
 //
 // The files are memory-mapped and go to the device tensor by tensor, so that
-// the host never holds a second copy of more than one tensor. Every tensor is
-// accounted for by name and shape: the error, which wraps [ErrWeights], lists
-// all that are missing, left over or misshapen.
+// the host never holds a second copy of more than one tensor. The embedding, unless it
+// is the head as well, stays in its file, which is open as long as the model; see
+// [Model.Tokens]. Every tensor is
+// accounted for by name and shape: the error lists all that are missing, left
+// over or misshapen. A weight that is an infinity or a NaN is refused with its file
+// and tensor: nothing that is computed with it would be a number.
 func Load(ctx context.Context, backend compute.Backend, dir string, opts Options) (*Model, error) {
-	config, err := ReadConfig(dir)
+	files, err := modelfiles.OpenQuantized(dir)
+	if err != nil {
+		return nil, fmt.Errorf("salamandra: %w", err)
+	}
+	m, err := load(ctx, backend, files, opts)
+	if err != nil || m.rows == nil {
+		err = errors.Join(err, files.Close())
+	}
 	if err != nil {
 		return nil, err
 	}
+	return m, nil
+}
+
+// load is Load from open files, which a model keeps that has rows.
+func load(ctx context.Context, backend compute.Backend, files *modelfiles.Files, opts Options) (_ *Model, err error) {
+	config, dir := files.Config, files.Dir
 	dtype, err := opts.DTypeOn(backend, config)
 	if err != nil {
 		return nil, err
 	}
-	files, err := safetensors.OpenModel(dir)
+	if err := opts.checkQuantize(config); err != nil {
+		return nil, fmt.Errorf("salamandra: %w", err)
+	}
+	shards, err := newShards(backend, config, opts.Shards, cmp.Or(opts.Quantize, config.Quantization))
 	if err != nil {
-		return nil, err
-	}
-	defer files.Close()
-	m := &Model{Config: config, Dir: dir, backend: backend, options: opts, dtype: dtype, shapes: config.Tensors(), index: map[string]int{}}
-	for i, t := range m.shapes {
-		m.index[t.Name] = i
-	}
-	if err := checkTensors(config, files.Tensors()); err != nil {
 		return nil, fmt.Errorf("salamandra: %s: %w", dir, err)
 	}
+	m := &Model{Config: config, Dir: dir, backend: backend, options: opts, dtype: dtype, weights: onDevice{layers: config.NumHiddenLayers, places: map[string]place{}, shards: shards}}
+	defer func() {
+		if err != nil {
+			_ = errors.Join(m.weights.close()...)
+		}
+	}()
+	if !config.TieWordEmbeddings {
+		if m.rows, err = openRows(files); err != nil {
+			return nil, fmt.Errorf("salamandra: %w", err)
+		}
+	}
 	total, done := config.NumParameters(), int64(0)
-	for _, t := range m.shapes {
+	linears := config.Linears()
+	for _, t := range config.Tensors() {
 		if err := ctx.Err(); err != nil {
-			m.Close()
 			return nil, err
 		}
-		info, _ := files.Info(t.Name)
-		w, err := upload(backend, files, info, dtype)
-		if err != nil {
-			m.Close()
-			return nil, fmt.Errorf("salamandra: %s: tensor %s: %w", dir, t.Name, err)
+		quantized := ""
+		if slices.Contains(linears, strings.TrimSuffix(t.Name, ".weight")) {
+			quantized = opts.quantized(files, t.Name)
 		}
-		m.weights = append(m.weights, w)
-		if done += int64(w.Size()); opts.Progress != nil {
-			opts.Progress(done, total)
+		if err := m.loadTensor(files, t, quantized); err != nil {
+			return nil, fmt.Errorf("salamandra: %w", err)
+		}
+		files.Release(t.Name)
+		if done += numElements(t); opts.Progress != nil {
+			opts.Progress("loading "+dir, done, total)
 		}
 	}
 	return m, nil
 }
 
+// numElements is how many numbers a tensor has.
+func numElements(t llama.Tensor) int64 { return int64(shapes.Make(dtypes.Float32, t.Shape...).Size()) }
+
+// loadTensor puts a tensor on the device and refuses one that is not finite.
+func (m *Model) loadTensor(files *modelfiles.Files, tensor llama.Tensor, quantized string) error {
+	checked := make(chan error, 1)
+	go func() { checked <- files.CheckFinite(tensor.Name) }() // beside the upload, which reads the same pages
+	if quantized != "" {                                      // only finite numbers have codes
+		if err := <-checked; err != nil {
+			return err
+		}
+		close(checked)
+	}
+	var err error
+	if m.rows == nil || tensor.Name != embeddingName {
+		err = m.weights.upload(m.backend, files, tensor, m.dtype, quantized)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: tensor %s: %w", m.Dir, tensor.Name, err)
+	}
+	return cmp.Or(<-checked, err)
+}
+
+// checkQuantize refuses to quantise otherwise what is quantised in its files.
+func (o Options) checkQuantize(config llama.Config) error {
+	if err := quantize.Check(o.Quantize); err != nil {
+		return fmt.Errorf("option Quantize: %w", err)
+	}
+	if q := config.Quantization; q != "" && o.Quantize != "" && o.Quantize != q {
+		return fmt.Errorf("option Quantize %s: the model's files hold it in %s already; use the 16-bit model it was made from", o.Quantize, q)
+	}
+	return nil
+}
+
+// quantized is what the weight of a linear layer becomes, or is in the files. What
+// bitsandbytes was told to leave stays as it is.
+func (o Options) quantized(files *modelfiles.Files, name string) string {
+	switch info, _ := files.Info(name); {
+	case files.Config.Quantization == "":
+		return o.Quantize
+	case info.Dtype == safetensors.U8:
+		return files.Config.Quantization
+	}
+	return ""
+}
+
 // DTypeOn resolves Dtype for a model of this configuration.
-func (o Options) DTypeOn(backend compute.Backend, config Config) (dtypes.DType, error) {
+func (o Options) DTypeOn(backend compute.Backend, config llama.Config) (dtypes.DType, error) {
 	name := o.Dtype
 	if name == "auto" {
 		name = "float32"
-		if OnAccelerator(backend) && config.TorchDtype != "" {
+		if accelerator := !backend.HasSharedBuffers(); accelerator && config.TorchDtype != "" {
 			name = config.TorchDtype
+			if name == "bfloat16" && o.NoBFloat16 {
+				name = "float16"
+			}
 		}
 	}
 	switch name {
@@ -122,111 +209,44 @@ func (o Options) DTypeOn(backend compute.Backend, config Config) (dtypes.DType, 
 	return dtypes.InvalidDType, fmt.Errorf("salamandra: dtype %q, want auto, float32, bfloat16 or float16", name)
 }
 
-// OnAccelerator tells whether the backend computes on something other than the
-// host's processor.
-func OnAccelerator(backend compute.Backend) bool {
-	d := strings.ToLower(backend.Description() + " " + backend.DeviceDescription(0))
-	return strings.Contains(d, "cuda") || strings.Contains(d, "gpu") || strings.Contains(d, "tpu")
-}
-
-// checkTensors compares what a checkpoint holds with what the configuration
-// asks for.
-func checkTensors(config Config, stored []safetensors.Info) error {
-	have := map[string]safetensors.Info{}
-	for _, t := range stored {
-		have[t.Name] = t
-	}
-	var faults []string
-	for _, want := range config.Tensors() {
-		t, ok := have[want.Name]
-		delete(have, want.Name)
-		switch {
-		case !ok:
-			faults = append(faults, fmt.Sprintf("missing %s %v", want.Name, want.Shape))
-		case !slices.Equal(t.Shape, want.Shape):
-			faults = append(faults, fmt.Sprintf("%s is %v, want %v", want.Name, t.Shape, want.Shape))
-		case t.Dtype != safetensors.F32 && t.Dtype != safetensors.BF16 && t.Dtype != safetensors.F16:
-			faults = append(faults, fmt.Sprintf("%s is %s, want F32, BF16 or F16", want.Name, t.Dtype))
-		}
-	}
-	for _, t := range stored {
-		if _, left := have[t.Name]; left && !redundant(config, t.Name) {
-			faults = append(faults, fmt.Sprintf("left over %s %v", t.Name, t.Shape))
-		}
-	}
-	if len(faults) > 0 {
-		return fmt.Errorf("%w: %s", ErrWeights, strings.Join(faults, "; "))
-	}
-	return nil
-}
-
-// redundant tells whether a tensor repeats what the model holds anyway: the
-// head of a model with tied embeddings, the frequencies that old versions of
-// Transformers stored.
-func redundant(config Config, name string) bool {
-	return config.TieWordEmbeddings && name == "lm_head.weight" || strings.HasSuffix(name, ".rotary_emb.inv_freq")
-}
-
 // storedDtypes are the safetensors names of the dtypes a model computes in.
 var storedDtypes = map[dtypes.DType]safetensors.Dtype{
 	dtypes.Float32: safetensors.F32, dtypes.BFloat16: safetensors.BF16, dtypes.Float16: safetensors.F16,
 }
 
-// upload puts one stored tensor on the device as dtype.
-func upload(backend compute.Backend, files *safetensors.Model, info safetensors.Info, dtype dtypes.DType) (*tensors.Tensor, error) {
-	data, err := files.Bytes(info.Name)
-	if err != nil {
-		return nil, err
-	}
-	want := storedDtypes[dtype]
-	if info.Dtype != want {
-		values := make([]float32, info.NumElements())
-		if err := safetensors.DecodeFloat32(values, data, info.Dtype); err != nil {
-			return nil, err
-		}
-		data = make([]byte, len(values)*want.Size())
-		if err := safetensors.EncodeFloat32(data, values, want); err != nil {
-			return nil, err
-		}
-	}
-	return tensors.FromRaw(backend, 0, shapes.Make(dtype, info.Shape...), data)
-}
-
-// Close frees the weights on the device. The model must not be used after it.
+// Close frees the weights on the device and closes the files. The model, and
+// replicas of it, must not be used after it.
 func (m *Model) Close() error {
-	var errs []error
-	for _, w := range m.weights {
-		errs = append(errs, w.FinalizeAll())
+	errs := m.weights.close()
+	if m.rows != nil && !m.replica {
+		errs = append(errs, m.rows.files.Close())
 	}
-	m.weights = nil
 	return errors.Join(errs...)
 }
 
 // Backend returns the backend the model was loaded on.
 func (m *Model) Backend() compute.Backend { return m.backend }
 
+// Shards returns how many devices the weights are divided among, 1 for a model that
+// is on one.
+func (m *Model) Shards() int {
+	if m.weights.shards == nil {
+		return 1
+	}
+	return m.weights.shards.n
+}
+
 // DType returns the dtype of the weights on the device and of the forward pass.
 func (m *Model) DType() dtypes.DType { return m.dtype }
-
-// Linears lists the linear layers of the blocks; see [Config.Linears].
-func (m *Model) Linears() []string { return m.Config.Linears() }
-
-// LinearShape returns the sizes of a linear layer's weight [out, in], zeros if
-// there is no such layer.
-func (m *Model) LinearShape(name string) (out, in int) {
-	if i, ok := m.index[name+".weight"]; ok && len(m.shapes[i].Shape) == 2 {
-		return m.shapes[i].Shape[0], m.shapes[i].Shape[1]
-	}
-	return 0, 0
-}
 
 // RowNorms returns, for each linear layer named, the Euclidean norm of each row
 // of its weight [out, in], in float32.
 func (m *Model) RowNorms(names []string) ([][]float32, error) {
-	p, err := m.NewProgram("row norms", nil, func(t Transformer, _ []*graph.Node) []*graph.Node {
+	p, err := m.NewProgram("row norms", nil, func(t Transformer, args []*graph.Node) []*graph.Node {
+		after := graph.ConvertDType(args[0], m.dtype)
 		var norms []*graph.Node
 		for _, name := range names {
-			w := graph.ConvertDType(t.Weight(name+".weight"), dtypes.Float32)
+			w := graph.ConvertDType(t.LinearWeight(name).Matrix(after), dtypes.Float32)
 			norms = append(norms, graph.Sqrt(graph.ReduceSum(graph.Square(w), -1)))
 		}
 		return norms
@@ -235,7 +255,7 @@ func (m *Model) RowNorms(names []string) ([][]float32, error) {
 		return nil, err
 	}
 	defer p.Close()
-	out, err := p.Call()
+	out, err := p.Call(float32(0))
 	if err != nil {
 		return nil, err
 	}

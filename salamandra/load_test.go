@@ -2,16 +2,19 @@ package salamandra_test
 
 import (
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/stretchr/testify/require"
 
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
 	"github.com/impulse-salamandra/finetune/salamandra"
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/salamandra/llama"
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
 
@@ -65,12 +68,28 @@ func TestLoadAccountsForEveryTensor(t *testing.T) {
 		return true
 	})
 	_, err := salamandra.Load(context.Background(), salamandratest.Go(t), bad, salamandra.DefaultOptions())
-	require.ErrorIs(t, err, salamandra.ErrWeights)
+	require.Error(t, err)
 	for _, part := range []string{
-		"missing model.norm.weight [48]", "model.layers.0.mlp.up_proj.weight is [48 136], want [136 48]",
-		"missing model.layers.1.mlp.up_proj.weight [136 48]", "left over model.layers.1.mlp.up_proj.weights [136 48]",
+		"model.norm.weight: missing, want [48]", "model.layers.0.mlp.up_proj.weight: is [48 136], want [136 48]",
+		"model.layers.1.mlp.up_proj.weight: missing, want [136 48]", "model.layers.1.mlp.up_proj.weights: left over",
 	} {
 		require.ErrorContains(t, err, part)
+	}
+}
+
+// TestLoadNamesWeightsThatAreNotFinite: an infinity or a NaN is refused by file,
+// tensor and element.
+func TestLoadNamesWeightsThatAreNotFinite(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-mha")
+	for _, value := range []float32{float32(math.NaN()), float32(math.Inf(1))} {
+		bad := rewrite(t, dir, same, func(info *safetensors.Info, values *[]float32) bool {
+			if info.Name == "model.layers.1.mlp.up_proj.weight" {
+				(*values)[77] = value
+			}
+			return true
+		})
+		_, err := salamandra.Load(context.Background(), salamandratest.Go(t), bad, salamandra.DefaultOptions())
+		require.ErrorContains(t, err, filepath.Join(bad, "model.safetensors")+": model.layers.1.mlp.up_proj.weight: element 77 of [136 48] is ")
 	}
 }
 
@@ -147,7 +166,7 @@ func TestLoadStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	opts := salamandra.DefaultOptions()
 	var seen []int64
-	opts.Progress = func(done, total int64) {
+	opts.Progress = func(_ string, done, total int64) {
 		seen = append(seen, done)
 		cancel()
 	}
@@ -156,4 +175,32 @@ func TestLoadStops(t *testing.T) {
 	require.Len(t, seen, 1)
 	_, err = salamandra.Load(context.Background(), salamandratest.Go(t), dir, salamandra.Options{Dtype: "int4"})
 	require.ErrorContains(t, err, `dtype "int4"`)
+}
+
+// elsewhere is a backend whose memory is not the host's.
+type elsewhere struct{ compute.Backend }
+
+func (elsewhere) HasSharedBuffers() bool { return false }
+
+// TestDTypeOn: the stored dtype on an accelerator, float16 for bfloat16 where it has
+// none, and what is asked for anywhere.
+func TestDTypeOn(t *testing.T) {
+	host := salamandratest.Go(t)
+	for _, row := range []struct {
+		backend compute.Backend
+		opts    salamandra.Options
+		stored  string
+		want    dtypes.DType
+	}{
+		{host, salamandra.Options{Dtype: "auto"}, "bfloat16", dtypes.Float32},
+		{elsewhere{host}, salamandra.Options{Dtype: "auto"}, "bfloat16", dtypes.BFloat16},
+		{elsewhere{host}, salamandra.Options{Dtype: "auto", NoBFloat16: true}, "bfloat16", dtypes.Float16},
+		{elsewhere{host}, salamandra.Options{Dtype: "auto", NoBFloat16: true}, "float32", dtypes.Float32},
+		{elsewhere{host}, salamandra.Options{Dtype: "bfloat16", NoBFloat16: true}, "bfloat16", dtypes.BFloat16},
+	} {
+		got, err := row.opts.DTypeOn(row.backend, llama.Config{TorchDtype: row.stored})
+		if err != nil || got != row.want {
+			t.Errorf("%+v of %s: %v %v, want %v", row.opts, row.stored, got, err, row.want)
+		}
+	}
 }

@@ -56,6 +56,16 @@ func count(row []int32) int {
 	return n
 }
 
+// tokensOf are ids as an argument.
+func tokensOf(t testing.TB, m *salamandra.Model, ids []int32) *tensors.Tensor {
+	t.Helper()
+	tokens, err := m.Tokens(ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
 // hiddenStates returns the embedding, the state after each block but the last,
 // and the last one normed, as Transformers lists them.
 func hiddenStates(t *testing.T, m *salamandra.Model, ids [][]int32) [][]float32 {
@@ -64,9 +74,9 @@ func hiddenStates(t *testing.T, m *salamandra.Model, ids [][]int32) [][]float32 
 	p, err := m.NewProgram("hidden", nil, func(t salamandra.Transformer, args []*Node) []*Node {
 		x := t.Embed(args[0])
 		states := []*Node{x}
-		rotary := t.Rotary(layout.Positions(x.Graph()))
+		positions := layout.Positions(x.Graph())
 		for i := range m.Config.NumHiddenLayers {
-			x = t.Block(i, x, rotary, layout)
+			x = salamandra.Block(t, i, x, positions, layout)
 			states = append(states, x)
 		}
 		states[len(states)-1] = t.Norm("model.norm", x)
@@ -79,7 +89,7 @@ func hiddenStates(t *testing.T, m *salamandra.Model, ids [][]int32) [][]float32 
 	for _, row := range ids {
 		flat = append(flat, row...)
 	}
-	out, err := p.Call(flat)
+	out, err := p.Call(tokensOf(t, m, flat))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +104,7 @@ func hiddenStates(t *testing.T, m *salamandra.Model, ids [][]int32) [][]float32 
 	return states
 }
 
-// TestCompiled: whoever asks is told of each program that is compiled, and of
+// TestCompiled: the hook is called for each program that is compiled, and of
 // none twice.
 func TestCompiled(t *testing.T) {
 	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {

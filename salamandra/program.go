@@ -2,8 +2,12 @@ package salamandra
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/distributed"
+	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
@@ -11,45 +15,87 @@ import (
 
 // Adapter changes the linear layers of a model without the model knowing how;
 // *lora.Layers is one. Its tensors are arguments of the compiled programs, so
-// that another adapter can take its place without a new compilation, if both
-// have a method Structure() string that returns the same: what the graph
-// depends on beside the tensors, such as names of layers, ranks and scales.
+// that an adapter of the same Structure can take its place without a new
+// compilation.
 type Adapter interface {
 	// Tensors returns the adapter's tensors.
 	Tensors() []*tensors.Tensor
-	// Linear returns what replaces [Dense] in a graph where params are the
+	// Linear returns what replaces x·Wᵀ in a graph where params are the
 	// nodes of Tensors.
 	Linear(params []*Node) LinearFunc
+	// Structure returns what the graph depends on beside the tensors, such as
+	// names of layers, ranks and scales.
+	Structure() string
+	// Uniform reports whether the blocks differ in the values of the tensors only.
+	Uniform() bool
+	// BlockLinear is Linear of a uniform adapter for the block whose number is the
+	// node block, a scalar int32: the layers have the names that they have in block 0.
+	BlockLinear(params []*Node, block *Node) LinearFunc
 }
 
-// Program is a graph function over the weights of a model and of an adapter.
-// It is compiled at the first call for each combination of argument shapes.
+// Program is a graph function over the weights of a model and of an adapter. It is
+// compiled at the first call for each combination of argument shapes, or ahead of
+// time by [Program.Compile].
 type Program struct {
 	model   *Model
 	adapter Adapter
-	exec    *Exec
-
-	compiled atomic.Int32
+	part    part
+	// adapterShapes are those of the adapter's tensors, which may be freed while
+	// adapters of the same structure go on with the program.
+	adapterShapes []shapes.Shape
+	exec          *Exec
+	compiled      *atomic.Int32
 }
 
 // NewProgram makes a program of build, which gets the forward pass and the
 // nodes of the arguments of [Program.Call]. A nil adapter gives the base model.
 func (m *Model) NewProgram(name string, adapter Adapter, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
-	p := &Program{model: m, adapter: adapter}
+	return m.newProgram(name, adapter, whole, build)
+}
+
+// NewBlockProgram makes a program of one block, which [Program.CallBlock] runs as
+// any of the model's: compiled once, it takes the place of as many programs as there
+// are blocks. The Transformer that build gets is a model of one block, and can do
+// nothing else. Model and adapter are to be uniform: see [Model.Uniform].
+func (m *Model) NewBlockProgram(name string, adapter Adapter, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
+	return m.newProgram(name, adapter, oneBlock, build)
+}
+
+// NewEndsProgram makes a program without blocks: of what comes before and after them.
+func (m *Model) NewEndsProgram(name string, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
+	return m.newProgram(name, nil, ends, build)
+}
+
+func (m *Model) newProgram(name string, adapter Adapter, of part, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
+	p := &Program{model: m, adapter: adapter, part: of, compiled: new(atomic.Int32)}
+	if adapter != nil {
+		for _, t := range adapter.Tensors() {
+			p.adapterShapes = append(p.adapterShapes, t.Shape())
+		}
+	}
 	exec, err := NewExec(m.backend, func(inputs []*Node) []*Node {
 		p.compiled.Add(1)
-		weights, rest := inputs[:len(m.weights)], inputs[len(m.weights):]
-		t := Transformer{Config: m.Config, Linear: Dense, PlainAttention: m.options.PlainAttention, Weight: func(name string) *Node {
-			i, ok := m.index[name]
-			if !ok {
-				panic(fmt.Errorf("salamandra: no tensor %s", name))
-			}
-			return weights[i]
-		}}
-		if adapter != nil {
-			n := len(adapter.Tensors())
-			t.Linear = adapter.Linear(rest[:n])
-			rest = rest[n:]
+		n := len(m.weights.of(of, 0))
+		weights, rest := inputs[:n], inputs[n:]
+		view := m.weights.view(of)
+		t := Transformer{
+			Config: m.Config, Linear: dense, PlainAttention: m.options.PlainAttention || m.weights.shards != nil,
+			Weight:       func(name string) *Node { return view.node(weights, name) },
+			LinearWeight: func(name string) Weight { return view.linear(weights, name) },
+		}
+		n = len(p.adapterShapes)
+		params, rest := rest[:n], rest[n:]
+		var block *Node
+		if of == oneBlock {
+			t.Config.NumHiddenLayers = 1
+			block, rest = rest[0], rest[1:]
+		}
+		switch {
+		case adapter == nil:
+		case of == oneBlock:
+			t.Linear = adapter.BlockLinear(params, block)
+		default:
+			t.Linear = adapter.Linear(params)
 		}
 		return build(t, rest)
 	})
@@ -57,6 +103,10 @@ func (m *Model) NewProgram(name string, adapter Adapter, build func(t Transforme
 		return nil, fmt.Errorf("salamandra: program %s: %w", name, err)
 	}
 	exec.WithName(name).SetMaxCache(-1)
+	if s := m.weights.shards; s != nil {
+		everywhere := distributed.NewReplicatedShardingSpec(s.mesh)
+		exec.AutoSharding(s.mesh).WithInputShardingSpecs(append(slices.Clone(s.specs), everywhere)...).WithOutputShardingSpecs(everywhere)
+	}
 	p.exec = exec
 	return p, nil
 }
@@ -73,40 +123,96 @@ func (p *Program) Call(args ...any) ([]*tensors.Tensor, error) {
 // CallWith is Call with another adapter, one that builds the same graph as the
 // program's; see [Adapter].
 func (p *Program) CallWith(adapter Adapter, args ...any) ([]*tensors.Tensor, error) {
-	inputs := make([]any, 0, len(p.model.weights)+len(args)+1)
-	for _, w := range p.model.weights {
-		inputs = append(inputs, w)
-	}
+	return p.call(adapter, 0, args)
+}
+
+// CallBlock runs a program of [Model.NewBlockProgram] as the given block, from 0 on,
+// with an adapter as [Program.CallWith] takes it.
+func (p *Program) CallBlock(adapter Adapter, block int, args ...any) ([]*tensors.Tensor, error) {
+	return p.call(adapter, block, append([]any{int32(block)}, args...))
+}
+
+func (p *Program) call(adapter Adapter, block int, args []any) ([]*tensors.Tensor, error) {
+	var given []any
 	if adapter != nil {
 		for _, t := range adapter.Tensors() {
-			inputs = append(inputs, t)
+			given = append(given, t)
 		}
 	}
-	inputs = append(inputs, args...)
-	if err := p.compile(inputs); err != nil {
-		return nil, fmt.Errorf("salamandra: %w", err)
-	}
-	for i, a := range inputs {
-		if d, ok := a.(donated); ok {
-			buffer, err := DonateTensorBuffer(d.Tensor, p.model.backend, 0)
-			if err != nil {
-				return nil, fmt.Errorf("salamandra: %w", err)
-			}
-			inputs[i] = buffer
-		}
-	}
-	out, err := p.exec.Call(inputs...)
+	out, err := p.callWeights(block, append(given, args...))
 	if err != nil {
 		return nil, fmt.Errorf("salamandra: %w", err)
 	}
 	return out, nil
 }
 
-// compile compiles the program for these arguments, if it is not, where somebody
-// wants to know of it before it runs.
+// callWeights runs the program on the weights and what else it is given.
+func (p *Program) callWeights(block int, given []any) ([]*tensors.Tensor, error) {
+	m, s := p.model, p.model.weights.shards
+	if s == nil {
+		weights := m.weights.of(p.part, block)
+		inputs := make([]any, 0, len(weights)+len(given))
+		for _, w := range weights {
+			inputs = append(inputs, w)
+		}
+		return p.execute(append(inputs, given...))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	inputs, err := s.arguments(m, given)
+	if err != nil {
+		return nil, err
+	}
+	out, err := p.execute(inputs)
+	if err != nil {
+		return nil, err
+	}
+	return s.results(out), nil
+}
+
+// execute runs the program on its inputs, those of all devices.
+func (p *Program) execute(inputs []any) ([]*tensors.Tensor, error) {
+	if err := p.compile(inputs); err != nil {
+		return nil, err
+	}
+	each := len(inputs) / p.model.Shards()
+	for i, a := range inputs {
+		if d, ok := a.(donated); ok {
+			buffer, err := DonateTensorBuffer(d.Tensor, p.model.backend, p.model.device+compute.DeviceNum(i/each))
+			if err != nil {
+				return nil, err
+			}
+			inputs[i] = buffer
+		}
+	}
+	out, _, err := p.exec.CallWithGraphOnDevice(p.model.device, inputs...)
+	return out, err
+}
+
+// Compile compiles the program ahead of time for arguments of these shapes.
+func (p *Program) Compile(args ...shapes.Shape) error {
+	var all []shapes.Shape
+	for _, w := range p.model.weights.of(p.part, 0) {
+		all = append(all, w.Shape())
+	}
+	all = append(all, p.adapterShapes...)
+	if p.part == oneBlock {
+		all = append(all, shapes.Make(dtypes.Int32))
+	}
+	all = append(all, args...)
+	if s := p.model.weights.shards; s != nil {
+		all = s.shapes(all)
+	}
+	if err := p.compileFor(all); err != nil {
+		return fmt.Errorf("salamandra: %w", err)
+	}
+	return nil
+}
+
+// compile compiles the program for these arguments ahead of the call, so that
+// Options.Compiled can be called between the two.
 func (p *Program) compile(inputs []any) error {
-	told := p.model.options.Compiled
-	if told == nil {
+	if p.model.options.Compiled == nil {
 		return nil
 	}
 	of := make([]shapes.Shape, len(inputs))
@@ -120,11 +226,15 @@ func (p *Program) compile(inputs []any) error {
 			return err
 		}
 	}
+	return p.compileFor(of)
+}
+
+func (p *Program) compileFor(all []shapes.Shape) error {
 	before := p.compiled.Load()
-	if _, err := p.exec.Compile(of...); err != nil {
+	if _, err := p.exec.Compile(all...); err != nil {
 		return err
 	}
-	if p.compiled.Load() > before {
+	if told := p.model.options.Compiled; told != nil && p.compiled.Load() > before {
 		told()
 	}
 	return nil
@@ -152,10 +262,14 @@ func (m *Model) Logits(adapter Adapter, ids [][]int32) ([][][]float32, error) {
 		if len(row) != layout.S {
 			return nil, fmt.Errorf("salamandra: row %d has %d tokens, want %d as row 0", i, len(row), layout.S)
 		}
-		if err := m.checkIDs(row); err != nil {
+		if err := m.Config.CheckIDs(row); err != nil {
 			return nil, fmt.Errorf("salamandra: row %d: %w", i, err)
 		}
 		flat = append(flat, row...)
+	}
+	tokens, err := m.Tokens(flat)
+	if err != nil {
+		return nil, err
 	}
 	p, err := m.NewProgram("logits", adapter, func(t Transformer, args []*Node) []*Node {
 		x := t.Blocks(t.Embed(args[0]), layout.Positions(args[0].Graph()), layout)
@@ -165,7 +279,7 @@ func (m *Model) Logits(adapter Adapter, ids [][]int32) ([][][]float32, error) {
 		return nil, err
 	}
 	defer p.Close()
-	out, err := p.Call(flat)
+	out, err := p.Call(Donate(tokens))
 	if err != nil {
 		return nil, err
 	}
@@ -182,15 +296,4 @@ func (m *Model) Logits(adapter Adapter, ids [][]int32) ([][][]float32, error) {
 		}
 	}
 	return rows, out[0].FinalizeAll()
-}
-
-// checkIDs refuses ids outside the vocabulary, which a device would clamp in
-// silence.
-func (m *Model) checkIDs(ids []int32) error {
-	for i, id := range ids {
-		if id < 0 || int(id) >= m.Config.VocabSize {
-			return fmt.Errorf("token %d is id %d, want 0 to %d", i, id, m.Config.VocabSize-1)
-		}
-	}
-	return nil
 }

@@ -1,0 +1,214 @@
+package salamandra
+
+import (
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph"
+)
+
+// This file leaves attention to the executor where that has an operation for
+// it, as XLA has on CUDA: cuDNN's flash attention. The operation takes as many
+// keys as queries and no mask but the causal one, so that the attention of rows
+// behind a prefix is put together from two of them.
+
+// attend runs attention, by the executor's operation where there is one for the
+// prefix, or for the rows if there is none. The operation costs little beside the
+// products with weights: between checkpoints it is computed again.
+func (t Transformer) attend(layer int, attention Attention, q, k, v *Node) *Node {
+	a, ok := attention.(SharedPrefix)
+	if ok && !t.PlainAttention && (q.Shape().Dim(0) == a.Tokens() || a.fusesRows()) &&
+		fuses(q.Graph().Backend().Capabilities().Operations, q.Shape(), a.fusedRows()) {
+		return t.Keep.at(KeepProducts, a.fused(layer, q, k, v, t.Keep == KeepBlocks))
+	}
+	return t.Keep.at(KeepBlocks, attention.Attend(layer, q, k, v))
+}
+
+// fuses reports whether an executor with these operations has one for the causal
+// attention of queries q [N, H, D] in rows of s tokens, and for its gradient.
+// The limits are cuDNN's: 16 bits, at most 128 numbers a head, and no gradient
+// for rows below 64 tokens before its version 9.
+func fuses(operations map[compute.OpType]bool, q shapes.Shape, s int) bool {
+	d := q.Dim(-1)
+	return operations[compute.OpTypeFusedScaledDotProductAttention] &&
+		operations[compute.OpTypeFusedScaledDotProductAttentionVJP] &&
+		q.DType.IsHalfPrecision() && d%8 == 0 && d <= 128 && s >= shortestFused
+}
+
+const shortestFused = 64
+
+// fusedRows is the length of the rows that [SharedPrefix.fused] leaves to the
+// executor at least.
+func (a SharedPrefix) fusedRows() int {
+	if a.P > 0 {
+		return a.P
+	}
+	return a.S
+}
+
+// fusesRows reports whether [SharedPrefix.fused] leaves the rows behind a prefix to
+// the executor as well.
+func (a SharedPrefix) fusesRows() bool { return a.P > 0 && a.S >= shortestFused }
+
+// fused is Attend where the executor computes the prefix, or the rows if there is
+// none, and rows behind a prefix unless they are short; again is that of fusedBehind.
+func (a SharedPrefix) fused(layer int, q, k, v *Node, again bool) *Node {
+	if a.Fill > 0 {
+		return a.withoutFill(q, k, v, func(a SharedPrefix, q, k, v *Node) *Node { return a.fused(layer, q, k, v, again) })
+	}
+	if a.P == 0 {
+		return fusedCausal(q, k, v, a.B)
+	}
+	rows := rowsFrom(q, q.Shape().Dim(0)-a.B*a.S)
+	var out *Node
+	if a.fusesRows() {
+		out = a.fusedBehind(rows, k, v, again)
+	} else {
+		out = a.Attend(layer, rows, k, v)
+	}
+	if q.Shape().Dim(0) < a.Tokens() {
+		return out
+	}
+	first := AxisRange(0, a.P)
+	prefix := fusedCausal(SliceAxis(q, 0, first), SliceAxis(k, 0, first), SliceAxis(v, 0, first), 1)
+	return joined([]*Node{prefix, out}, 0)
+}
+
+// fusedCausal is the executor's causal attention of b rows of queries
+// [B*S, H, D] to keys and values [B*S, K, D] of the same rows, [B*S, H*D].
+func fusedCausal(q, k, v *Node, b int) *Node {
+	f := causalStretch(q, k, v, b)
+	out, _ := f.attend()
+	return Reshape(out, q.Shape().Dim(0), -1)
+}
+
+// fusedBehind is the attention of the rows' queries [B*S, H, D] to the prefix and
+// to their own earlier tokens, of keys and values [P + B*S, K, D]; the result is
+// [B*S, H*D].
+//
+// Both stretches are computed apart and weighed by the sums of their softmax. Their
+// gradients are the operation's, which computes its weights from the sums it is
+// given: given those of both stretches, they are the weights of one softmax.
+// Source: Liu et al. 2023, arXiv:2310.01889.
+//
+// If again, the backward pass computes results and sums again, from inputs that
+// checkpointing computed again.
+func (a SharedPrefix) fusedBehind(q, k, v *Node, again bool) *Node {
+	out, logSum := wholeSoftmax(a.stretches(q, k, v))
+	return withGradient(Reshape(out, q.Shape().Dim(0), -1), []*Node{q, k, v}, func(in []*Node, dOut *Node) []*Node {
+		parts, out, logSum := a.stretches(in[0], in[1], in[2]), out, logSum
+		if again {
+			out, logSum = wholeSoftmax(parts)
+		}
+		dOut = Reshape(dOut, out.Shape().Dimensions...)
+		prefix, own := parts[0].gradients(out, logSum, dOut), parts[1].gradients(out, logSum, dOut)
+		return []*Node{
+			Add(prefix.q, own.q),
+			Concatenate([]*Node{prefix.k, own.k}, 0),
+			Concatenate([]*Node{prefix.v, own.v}, 0),
+		}
+	})
+}
+
+// stretches are the attention of the rows to the prefix and to themselves.
+func (a SharedPrefix) stretches(q, k, v *Node) [2]stretch {
+	first, rest := AxisRange(0, a.P), AxisRange(a.P)
+	queries := q.Shape().Dim(0) * q.Shape().Dim(1) / k.Shape().Dim(1)
+	return [2]stretch{
+		{q: q, k: SliceAxis(k, 0, first), v: SliceAxis(v, 0, first), b: (queries + a.P - 1) / a.P, s: a.P, shared: true},
+		causalStretch(q, SliceAxis(k, 0, rest), SliceAxis(v, 0, rest), a.B),
+	}
+}
+
+// stretch is one call of the operation: queries [N, H, D] in b rows of s places.
+// In causal ones each row has its keys and values, [N, K, D] together. In shared ones
+// all have the same, [s, K, D]: the G queries of a token and a key head have rows of
+// their own, and the last row is padded.
+type stretch struct {
+	q, k, v *Node
+	b, s    int
+	shared  bool
+}
+
+// causalStretch is that of b rows of queries, keys and values.
+func causalStretch(q, k, v *Node, b int) stretch {
+	return stretch{q: q, k: k, v: v, b: b, s: q.Shape().Dim(0) / b}
+}
+
+func (f stretch) config() *compute.ScaledDotProductAttentionConfig {
+	return &compute.ScaledDotProductAttentionConfig{Causal: !f.shared}
+}
+
+// rows makes x [N, H, ...] rows of the queries, [b, s, heads, ...].
+func (f stretch) rows(x *Node) *Node {
+	dims := x.Shape().Dimensions
+	if !f.shared {
+		return Reshape(x, append([]int{f.b, f.s}, dims[1:]...)...)
+	}
+	n, heads := dims[0], f.k.Shape().Dim(1)
+	x = TransposeAllAxes(Reshape(x, n, heads, dims[1]/heads, -1), 2, 0, 1, 3) // [G, N, K, .]
+	x = Reshape(x, n*dims[1]/heads, heads, -1)
+	x = filled(x, f.b*f.s-x.Shape().Dim(0))
+	return Reshape(x, append([]int{f.b, f.s, heads}, dims[2:]...)...)
+}
+
+// tokens undoes rows.
+func (f stretch) tokens(x *Node) *Node {
+	dims := append([]int{f.q.Shape().Dim(0), f.q.Shape().Dim(1)}, x.Shape().Dimensions[3:]...)
+	if !f.shared {
+		return Reshape(x, dims...)
+	}
+	heads := f.k.Shape().Dim(1)
+	x = SliceAxis(Reshape(x, f.b*f.s, heads, -1), 0, AxisRange(0, dims[0]*dims[1]/heads))
+	return Reshape(TransposeAllAxes(Reshape(x, -1, dims[0], heads, x.Shape().Dim(2)), 1, 2, 0, 3), dims...)
+}
+
+// keys makes keys or values rows [b, s, K, D].
+func (f stretch) keys(x *Node) *Node {
+	dims := append([]int{f.b, f.s}, x.Shape().Dimensions[1:]...)
+	if !f.shared {
+		return Reshape(x, dims...)
+	}
+	return BroadcastToDims(InsertAxes(x, 0), dims...)
+}
+
+// attend returns the result [N, H, D] and the logarithms of the softmax's sums
+// [N, H], float32.
+func (f stretch) attend() (out, logSum *Node) {
+	out, states := BackendFusedScaledDotProductAttention(f.rows(f.q), f.keys(f.k), f.keys(f.v), compute.AttentionAxesLayoutBSHD, f.config())
+	return f.tokens(out), f.tokens(Transpose(states[0], 1, 2))
+}
+
+// gradients are those by q, k and v, of weights exp(score - logSum) and a result
+// out, which both may be of more than this stretch.
+//
+// gomlx builds the operation's gradient for its own result and sums only: it is
+// taken as the pattern that a clone with others is made of.
+func (f stretch) gradients(out, logSum, dOut *Node) stretch {
+	q, k, v := f.rows(f.q), f.keys(f.k), f.keys(f.v)
+	dOut = f.rows(dOut)
+	own, _ := BackendFusedScaledDotProductAttention(q, k, v, compute.AttentionAxesLayoutBSHD, f.config())
+	pattern := VJPRegistration[NodeTypeFusedScaledDotProductAttention](own.Inputs()[0], []*Node{dOut, nil}, own.Shape())
+	clone := pattern[0].Inputs()[0].CloneWithInputs(q, k, v, f.rows(out), Transpose(f.rows(logSum), 1, 2), dOut)
+	of := func(i int) *Node { return pattern[i].CloneWithInputs(clone) }
+	d := stretch{q: f.tokens(of(0))}
+	for i, x := range []**Node{&d.k, &d.v} {
+		dx := of(i + 1)
+		if f.shared {
+			*x = ConvertDType(ReduceSum(inFloat32(dx), 0), dx.DType())
+		} else {
+			*x = Reshape(dx, append([]int{-1}, dx.Shape().Dimensions[2:]...)...)
+		}
+	}
+	return d
+}
+
+// wholeSoftmax joins the results of stretches of keys and values that the same
+// queries see: their result [N, H, D] and the logarithms of the sums [N, H].
+func wholeSoftmax(parts [2]stretch) (out, logSum *Node) {
+	a, la := parts[0].attend()
+	b, lb := parts[1].attend()
+	top := Max(la, lb)
+	logSum = Add(top, Log(Add(Exp(Sub(la, top)), Exp(Sub(lb, top)))))
+	share := func(x, l *Node) *Node { return Mul(inFloat32(x), ExpandAxes(Exp(Sub(l, logSum)), -1)) }
+	return ConvertDType(Add(share(a, la), share(b, lb)), a.DType()), logSum
+}
