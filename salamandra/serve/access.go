@@ -45,7 +45,7 @@ func newKeyring(keys []string) keyring {
 
 func (k keyring) empty() bool { return len(k) == 0 }
 
-// find returns a name for a key of the ring that tells nothing about it.
+// find returns a name for a key of the ring that reveals nothing of it.
 func (k keyring) find(key string) (name string, ok bool) {
 	sum, found := sha256.Sum256([]byte(key)), -1
 	for i := range k {
@@ -70,7 +70,7 @@ func (s *Server) checkOrigin(r *http.Request) error {
 	return nil
 }
 
-// knownHost tells whether a Host header is localhost, an address in digits, to
+// knownHost reports whether a Host header is localhost, an address in digits, to
 // which no name can be rebound, or one of names.
 func knownHost(host string, names []string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -106,6 +106,7 @@ func (s *Server) checkAccess(a access, r *http.Request, e *entry) error {
 			return fail(http.StatusUnauthorized, "invalid_api_key", "", "want the header Authorization: Bearer KEY with a key of this server")
 		}
 		e.client = name
+		connectionOf(r).identify()
 	}
 	if !s.limits.allow(e.client) {
 		return errRate
@@ -174,7 +175,7 @@ func (l *rateLimits) allow(client string) bool {
 	return b.Allow()
 }
 
-// isLoopback tells whether only this machine can reach an address.
+// isLoopback reports whether only this machine can reach an address.
 func isLoopback(addr net.Addr) bool {
 	switch a := addr.(type) {
 	case *net.TCPAddr:
@@ -185,15 +186,15 @@ func isLoopback(addr net.Addr) bool {
 	return false
 }
 
-// ErrExposed says that other machines reach a listener that is to be open.
-var ErrExposed = errors.New("other machines reach this address, so API keys are needed")
+// errExposed says that other machines reach a listener that is to be open.
+var errExposed = errors.New("other machines reach this address, so API keys are needed")
 
-// CheckListener fails with [ErrExposed] if other machines reach the listener and
-// it has no guard. [Server.Serve] checks that itself; this is for a program that
+// CheckListener fails if other machines reach the listener and it
+// has no guard. [Server.Serve] checks that itself; this is for a program that
 // has long work to do before.
 func CheckListener(l net.Listener, guarded bool) error {
 	if !guarded && !isLoopback(l.Addr()) {
-		return fmt.Errorf("serve: %v: %w", l.Addr(), ErrExposed)
+		return fmt.Errorf("serve: %v: %w", l.Addr(), errExposed)
 	}
 	return nil
 }

@@ -16,9 +16,9 @@ const (
 
 func TestKeys(t *testing.T) {
 	log := &logBuffer{}
-	o := testOptions(newFakeEngine(1))
+	o := testOptions()
 	o.Keys, o.Logger = []string{userKey, otherKey}, log.logger()
-	s := newTestServer(t, o)
+	s := newTestServer(t, newFakeModel(1), o)
 	const body = `{"query": "a"}`
 	for _, row := range []struct {
 		name, path, header string
@@ -62,9 +62,9 @@ func TestHosts(t *testing.T) {
 }
 
 func TestRateLimit(t *testing.T) {
-	o := testOptions(newFakeEngine(1))
+	o := testOptions()
 	o.Keys, o.Rate = []string{userKey, otherKey}, 2.0/3600
-	s := newTestServer(t, o)
+	s := newTestServer(t, newFakeModel(1), o)
 	ask := func(key string) int {
 		return do(s, "POST", "/parse", `{"query": "a"}`, "Authorization", "Bearer "+key).Code
 	}
@@ -85,30 +85,22 @@ func TestRateLimitMemory(t *testing.T) {
 	require.LessOrEqual(t, len(l.buckets), maxBuckets)
 }
 
-func TestOptionsValidate(t *testing.T) {
-	_, err := New(Options{})
-	for _, part := range []string{"no model", "no tokenizer", "no logger", "no stop token", "0 requests in flight", "timeout", "bodies of 0 bytes", "top-p 0"} {
+func TestOptionsCheck(t *testing.T) {
+	_, err := newServer(newFakeModel(1), nil, Options{})
+	for _, part := range []string{"no name", "no logger", "answers of 0 tokens", "0 requests in flight", "timeout", "bodies of 0 bytes", "top-p 0"} {
 		require.ErrorContains(t, err, part, "all at once")
 	}
-	o := testOptions(newFakeEngine(1))
+	o := testOptions()
 	o.Keys = []string{"short"}
-	_, err = New(o)
+	_, err = newServer(newFakeModel(1), nil, o)
 	require.ErrorContains(t, err, "key 1 has 5 characters")
 	require.NotContains(t, err.Error(), "short")
-	o = testOptions(newFakeEngine(1))
-	o.Models = append(o.Models, o.Models[0])
-	_, err = New(o)
-	require.ErrorContains(t, err, `two models are called "impulse"`)
-	o.Models = o.Models[:1]
-	o.Models[0].Contract.Schema = []byte(`{"type": "object", "patternProperties": {}}`)
-	_, err = New(o)
-	require.ErrorContains(t, err, "patternProperties")
 }
 
 // TestBodiesAreJSON: what a page can send to another site without asking is
 // refused whatever it is.
 func TestBodiesAreJSON(t *testing.T) {
-	s := newTestServer(t, testOptions(newFakeEngine(1)))
+	s := newTestServer(t, newFakeModel(1), testOptions())
 	for kind, status := range map[string]int{
 		"application/json": 200, "application/json; charset=utf-8": 200, "Application/JSON": 200,
 		"application/x-www-form-urlencoded": 415, "multipart/form-data; boundary=x": 415, "text/plain; x=application/json": 415, "application/json;;": 415,

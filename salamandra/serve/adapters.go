@@ -4,46 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/impulse-salamandra/finetune/chatml"
 	"github.com/impulse-salamandra/finetune/lora"
-	"github.com/impulse-salamandra/finetune/salamandra"
 )
 
-// AdapterDir is a directory whose directories are adapters of one base model,
-// each as lora.Adapter.Write and PEFT leave it, with the prompt.json of its
-// training.
-type AdapterDir struct {
-	// Dir is the directory.
-	Dir string
-	// Base is the model that the adapters are put on.
-	Base *salamandra.Model
-	// Contract is what the base is prompted with: an adapter trained with
-	// another tokenizer, or on a base of other weights, is refused; one without
-	// prompt.json has this contract.
-	Contract chatml.Contract
-	// MaxRank, unless 0, is the rank up to which adapters are filled up, so that
-	// they share compiled programs; see lora.AttachPadded. Those of higher rank
-	// are refused.
-	MaxRank int
-	// Engine makes the engine of an adapter on the base, and what frees it.
-	Engine func(adapter salamandra.Adapter) (Engine, func(), error)
-}
+// maxModels bounds the models side by side: each keeps its prefix on the device.
+const maxModels = 16
 
-// Names lists the adapters that are there.
-func (d AdapterDir) Names() ([]string, error) {
-	entries, err := os.ReadDir(d.Dir)
+// Adapters lists the adapters in [Options].AdaptersDir by name.
+func (s *Server) Adapters() ([]string, error) {
+	entries, err := os.ReadDir(s.opts.AdaptersDir)
 	if err != nil {
 		return nil, fmt.Errorf("serve: adapters: %w", err)
 	}
 	var names []string
 	for _, e := range entries {
-		dir, err := d.find(e.Name())
+		dir, err := s.adapterDir(e.Name())
 		if err != nil {
 			continue
 		}
@@ -54,72 +34,83 @@ func (d AdapterDir) Names() ([]string, error) {
 	return names, nil
 }
 
-// Load reads an adapter and makes the model that has it. The name is that of a
-// directory in Dir, or of a link to one; nothing outside Dir is read.
-func (d AdapterDir) Load(_ context.Context, name string) (Model, error) {
-	dir, err := d.find(name)
-	if err != nil {
-		return Model{}, err
-	}
-	adapter, err := lora.ReadAdapter(dir)
-	if err != nil {
-		return Model{}, unusable(err)
-	}
-	contract, err := chatml.ReadContract(filepath.Join(dir, chatml.ContractFile))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		contract = d.Contract
-	case err != nil:
-		return Model{}, unusable(err)
-	}
-	actual := contract
-	actual.TokenizerSHA256, actual.BaseSHA256 = d.Contract.TokenizerSHA256, d.Contract.BaseSHA256
-	if err := contract.Check(actual); err != nil {
-		return Model{}, unusable(err)
-	}
-	attach := lora.Attach
-	if d.MaxRank > 0 {
-		attach = func(base lora.Target, a *lora.Adapter) (*lora.Layers, error) {
-			return lora.AttachPadded(base, a, d.MaxRank)
-		}
-	}
-	layers, err := attach(d.Base, adapter)
-	if err != nil {
-		return Model{}, unusable(err)
-	}
-	engine, free, err := d.Engine(layers)
-	if err != nil {
-		return Model{}, err
-	}
-	m := Model{Name: name, Adapter: name, Engine: engine, Contract: contract}
-	m.Close = func() {
-		free()
-		_ = layers.Params().FinalizeAll() // the memory is gone, or will be with the process
-	}
-	if adapter.Active() == 0 {
-		m.Warning = fmt.Sprintf("the adapter changes nothing: A or B is zero in each of %d layers; was it saved before training?", len(adapter.Modules))
-	}
-	return m, nil
+// LoadAdapter puts an adapter of [Options].AdaptersDir behind a model's name: in the
+// place of the one there, as [finetune.Model.Swap] does, or beside the others under
+// a new name. Up to 16 models are served.
+func (s *Server) LoadAdapter(ctx context.Context, adapter, name string) error {
+	_, err := s.load(ctx, adapter, name)
+	return err
 }
 
-// find returns the directory of an adapter.
-func (d AdapterDir) find(name string) (string, error) {
-	missing := fail(http.StatusNotFound, "adapter_not_found", "adapter", "there is no adapter of this name")
-	if !goodName(name) {
-		return "", missing
+// load is LoadAdapter, and returns the model.
+func (s *Server) load(ctx context.Context, adapter, name string) (*served, error) {
+	dir, err := s.adapterDir(adapter)
+	if err != nil {
+		return nil, err
 	}
-	root, err := filepath.EvalSymlinks(d.Dir)
+	if !goodName(name) {
+		return nil, errBadName
+	}
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	if v := s.models.find(name); v != nil {
+		if err := v.Swap(ctx, dir); err != nil {
+			return nil, unusable(ctx, err)
+		}
+		s.note(v, adapter)
+		return v, nil
+	}
+	if len(s.models.all()) >= maxModels {
+		return nil, fail(http.StatusUnprocessableEntity, "too_many_models", "model", "there are %d models already; name one of them to take its place", maxModels)
+	}
+	m, err := s.with(ctx, dir)
+	if err != nil {
+		return nil, unusable(ctx, err)
+	}
+	v := &served{model: m, name: name}
+	s.made = append(s.made, v)
+	s.models.add(v)
+	s.note(v, adapter)
+	return v, nil
+}
+
+// adapterDir returns the directory of an adapter. The name is one of a directory in
+// AdaptersDir, or of a link to one; nothing outside is read.
+func (s *Server) adapterDir(name string) (string, error) {
+	if !goodName(name) {
+		return "", errBadName
+	}
+	root, err := filepath.EvalSymlinks(s.opts.AdaptersDir)
 	if err != nil {
 		return "", fmt.Errorf("serve: adapters: %w", err)
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Join(root, name))
 	if err != nil || !strings.HasPrefix(dir, root+string(filepath.Separator)) {
-		return "", missing
+		return "", fail(http.StatusNotFound, "adapter_not_found", "adapter", "there is no adapter of this name")
 	}
 	return dir, nil
 }
 
-// unusable tells the admin what is wrong with an adapter.
-func unusable(err error) error {
+// unusable says what is wrong with an adapter.
+func unusable(ctx context.Context, err error) error {
+	if errors.Is(err, context.Cause(ctx)) {
+		return err
+	}
 	return fail(http.StatusUnprocessableEntity, "unusable_adapter", "adapter", "%v", err)
+}
+
+var errBadName = fail(http.StatusUnprocessableEntity, "invalid_name", "adapter", "adapter and model: want names of up to 64 letters, digits, '.', '_' and '-', without a directory")
+
+// goodName reports whether a name is safe as one element of a path.
+func goodName(name string) bool {
+	if name == "" || len(name) > 64 || name[0] == '.' {
+		return false
+	}
+	for _, c := range []byte(name) {
+		ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
+		if !ok {
+			return false
+		}
+	}
+	return true
 }

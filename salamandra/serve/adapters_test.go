@@ -10,12 +10,14 @@ import (
 	"testing"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/gomlx/core/graph"
 	"github.com/stretchr/testify/require"
 
+	"github.com/impulse-salamandra/finetune"
 	"github.com/impulse-salamandra/finetune/chatml"
+	"github.com/impulse-salamandra/finetune/internal/weights"
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/device"
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
 )
@@ -23,45 +25,43 @@ import (
 // realServer serves a small model with the adapters of a directory.
 type realServer struct {
 	*Server
-	dir    string
-	log    logBuffer
-	loaded []salamandra.Adapter
-	graphs atomic.Int32 // with adapters in them
+	dir      string
+	contract chatml.Contract
+	model    *finetune.Model
+	log      logBuffer
+	compiled atomic.Int32 // programs
 }
 
 func newRealServer(t *testing.T, maxRank int) *realServer {
 	t.Helper()
-	return newRealServerOn(t, salamandratest.Go(t), maxRank, 16)
+	return newRealServerOn(t, salamandratest.Go(t), maxRank)
 }
 
-func newRealServerOn(t *testing.T, b compute.Backend, maxRank, guess int) *realServer {
+func newRealServerOn(t *testing.T, b compute.Backend, maxRank int) *realServer {
 	t.Helper()
-	base := salamandratest.Reference(t, "models", "tiny-gqa")
-	model := salamandratest.Load(t, b, base)
-	tok, err := tokenizer.Load(base)
+	golden := salamandratest.Reference(t, "models", "tiny-gqa")
+	tok, err := tokenizer.Load(golden)
 	require.NoError(t, err)
-	generator := salamandra.NewGenerator(model, nil)
-	generator.Guess = guess
-	t.Cleanup(generator.Close)
-	r := &realServer{dir: t.TempDir()}
-	contract := testContract()
-	contract.TokenizerSHA256, contract.BaseSHA256 = tok.Hash(), strings.Repeat("b", 64)
-	o := testOptions(generator)
-	o.Models[0].Contract, o.Tokenizer, o.Logger = contract, tok, r.log.logger()
-	o.Context, o.MaxNewTokens = model.Config.MaxPositionEmbeddings, 96
-	end, _ := tok.TokenID(chatml.EndToken)
-	o.StopTokens, o.Keys = []int32{end}, []string{adminKey}
-	o.Load = AdapterDir{Dir: r.dir, Base: model, Contract: contract, MaxRank: maxRank, Engine: func(a salamandra.Adapter) (Engine, func(), error) {
-		r.loaded = append(r.loaded, a)
-		g, err := generator.With(counted{a.(*lora.Layers), &r.graphs})
-		if err != nil {
-			return nil, nil, err
-		}
-		return g, g.Close, nil
-	}}.Load
-	r.Server = newTestServer(t, o)
+	base := t.TempDir()
+	require.NoError(t, os.CopyFS(base, os.DirFS(golden)))
+	r := &realServer{dir: t.TempDir(), contract: testContract()}
+	r.contract.TokenizerSHA256 = tok.Hash()
+	r.contract.BaseSHA256, err = weights.Hash(t.Context(), base)
+	require.NoError(t, err)
+	require.NoError(t, r.contract.Write(filepath.Join(base, chatml.ContractFile)))
+	on := &device.Device{Backend: b, Options: salamandra.DefaultOptions()}
+	on.Options.Compiled = func() { r.compiled.Add(1) }
+	m, err := finetune.Open(t.Context(), base, finetune.Options{Device: on, MaxRank: maxRank, MaxNewTokens: 96, NoWarmUp: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	r.model = m
+	o := testOptions()
+	o.Logger, o.MaxNewTokens, o.Keys, o.AdaptersDir = r.log.logger(), 96, []string{adminKey}, r.dir
+	r.Server, err = New(m, o)
+	require.NoError(t, err)
+	t.Cleanup(r.Close)
 	for _, name := range []string{"adapter-lora", "adapter-rslora", "adapter-patterns"} {
-		require.NoError(t, os.CopyFS(filepath.Join(r.dir, name), os.DirFS(filepath.Join(base, "golden", name))))
+		require.NoError(t, os.CopyFS(filepath.Join(r.dir, name), os.DirFS(filepath.Join(golden, "golden", name))))
 	}
 	return r
 }
@@ -85,41 +85,42 @@ func (r *realServer) ask(t *testing.T) string {
 	return *c.Choices[0].Message.Content
 }
 
-// counted is an adapter that counts the graphs it is built into, each compiled
-// once.
-type counted struct {
-	*lora.Layers
-	graphs *atomic.Int32
-}
-
-func (c counted) Linear(params []*graph.Node) salamandra.LinearFunc {
-	c.graphs.Add(1)
-	return c.Layers.Linear(params)
-}
-
 // TestAdaptersShareProgramsWhenFilledUp: with MaxRank, adapters of other ranks
 // and layers take each other's place without a new program, and answer as they
 // do by themselves.
 func TestAdaptersShareProgramsWhenFilledUp(t *testing.T) {
 	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
-		// Guesses make steps of other lengths.
-		plain, padded := newRealServerOn(t, b, 0, 0), newRealServerOn(t, b, 8, 0)
-		var forOne int32
+		plain, padded := newRealServerOn(t, b, 0), newRealServerOn(t, b, 8)
+		var one int32
 		for i, name := range []string{"adapter-lora", "adapter-patterns", "adapter-lora"} {
 			plain.swap(t, name)
 			padded.swap(t, name)
 			require.Equal(t, plain.ask(t), padded.ask(t), name)
 			if i == 0 {
-				forOne = padded.graphs.Load()
-				require.Equal(t, plain.graphs.Load(), forOne)
-				require.Positive(t, forOne)
+				one = padded.compiled.Load()
+				require.Positive(t, one)
 			}
 		}
-		require.Equal(t, forOne, padded.graphs.Load(), "compiled by a swap")
-		require.Greater(t, plain.graphs.Load(), forOne, "without that, another structure needs programs of its own")
-		require.False(t, padded.loaded[0].(*lora.Layers).Params().Ok(), "the memory of what was replaced is free")
-		require.True(t, padded.loaded[2].(*lora.Layers).Params().Ok())
+		require.Equal(t, one, padded.compiled.Load(), "compiled by a swap")
+		require.Greater(t, plain.compiled.Load(), one, "without that, another structure needs programs of its own")
 	})
+}
+
+// TestProgramSwaps: the program that the server is in may change the adapter too,
+// and closing its model is the end of requests, not of the server.
+func TestProgramSwaps(t *testing.T) {
+	r := newRealServer(t, 0)
+	before := r.ask(t)
+	require.NoError(t, r.model.Swap(t.Context(), filepath.Join(r.dir, "adapter-lora")))
+	after := r.ask(t)
+	require.NotEqual(t, before, after)
+	r.swap(t, "adapter-rslora")
+	r.swap(t, "adapter-lora")
+	require.Equal(t, after, r.ask(t))
+	require.NoError(t, r.model.Close())
+	w := do(r, "POST", "/parse", `{"query": "a"}`, "Authorization", "Bearer "+adminKey)
+	require.Equal(t, http.StatusServiceUnavailable, w.Code, w.Body.String())
+	require.Equal(t, "shutting_down", problem(t, w).Code)
 }
 
 // TestAdapterOfTooHighRank: it cannot be filled up.
@@ -127,7 +128,7 @@ func TestAdapterOfTooHighRank(t *testing.T) {
 	low := newRealServer(t, 4)
 	w := do(low, "POST", "/admin/adapter", `{"adapter": "adapter-lora"}`, "Authorization", "Bearer "+adminKey)
 	require.Equal(t, http.StatusUnprocessableEntity, w.Code)
-	require.Contains(t, problem(t, w).Message, "has rank 8, more than 4")
+	require.Contains(t, problem(t, w).Message, "rank 8, more than 4")
 }
 
 // TestAdapterWithoutEffect: one saved before training is served, and told of.
@@ -141,11 +142,11 @@ func TestAdapterWithoutEffect(t *testing.T) {
 		clear(untrained.Modules[i].B)
 	}
 	require.NoError(t, untrained.Write(filepath.Join(r.dir, "untrained")))
-	require.Contains(t, r.swap(t, "untrained").Warning, "changes nothing")
-	require.Regexp(t, `level=WARN msg="the adapter changes nothing.*" model=impulse adapter=untrained`, r.log.String())
+	require.Contains(t, r.swap(t, "untrained").Warning, "has no effect")
+	require.Regexp(t, `level=WARN msg="adapter .* has no effect.*" model=impulse adapter=untrained`, r.log.String())
 }
 
-// TestAdapterRefused: an adapter is found by name inside the directory alone,
+// TestAdapterRefused: an adapter is found by name only inside the directory,
 // and is refused if it was trained on something else.
 func TestAdapterRefused(t *testing.T) {
 	r := newRealServer(t, 0)
@@ -158,7 +159,7 @@ func TestAdapterRefused(t *testing.T) {
 	train := func(name string, change func(*chatml.Contract)) {
 		dir := filepath.Join(r.dir, name)
 		require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join(r.dir, "adapter-lora"))))
-		c := r.opts.Models[0].Contract
+		c := r.contract
 		change(&c)
 		require.NoError(t, c.Write(filepath.Join(dir, chatml.ContractFile)))
 	}
@@ -181,9 +182,12 @@ func TestAdapterRefused(t *testing.T) {
 		require.Contains(t, problem(t, w).Message, row.says)
 	}
 	require.Equal(t, before, r.ask(t))
+	require.ErrorContains(t, r.LoadAdapter(t.Context(), "other-base", "beside"), "base_sha256")
+	require.NoError(t, r.LoadAdapter(t.Context(), "adapter-lora", "beside"))
+	require.NotNil(t, r.models.find("beside"))
 	r.swap(t, "alias")
 	r.swap(t, "own-prompt")
-	names, err := AdapterDir{Dir: r.dir}.Names()
+	names, err := r.Adapters()
 	require.NoError(t, err)
 	require.Equal(t, []string{"adapter-lora", "adapter-patterns", "adapter-rslora", "alias", "other-base", "other-tokenizer", "own-prompt"}, names)
 }

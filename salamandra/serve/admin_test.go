@@ -1,46 +1,31 @@
 package serve
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
-	"sync"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-// fakeLoader makes models whose engines answer with the adapter's name.
-type fakeLoader struct {
-	mu      sync.Mutex
-	engines []*fakeEngine
-}
-
-func (l *fakeLoader) load(_ context.Context, name string) (Model, error) {
-	if name == "missing" {
-		return Model{}, fail(http.StatusNotFound, "adapter_not_found", "adapter", "no adapter is called %s", name)
+// adapterDirs makes a directory of directories.
+func adapterDirs(t *testing.T, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range names {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
 	}
-	if name == "broken" {
-		return Model{}, errors.New("adapter.safetensors: cut short")
-	}
-	e := newFakeEngine(4)
-	e.reply = func(string) string { return name }
-	l.mu.Lock()
-	l.engines = append(l.engines, e)
-	l.mu.Unlock()
-	c := testContract()
-	c.SystemPrompt = "Prompt of " + name + "."
-	return Model{Engine: e, Contract: c, Close: func() { e.closed.Store(true) }}, nil
+	return dir
 }
 
 func TestSwapAdapter(t *testing.T) {
-	loader, first := &fakeLoader{}, newFakeEngine(1)
-	o := testOptions(first)
-	o.Keys, o.AdminKeys, o.Load = []string{userKey}, []string{adminKey}, loader.load
-	o.Models[0].Close = func() { first.closed.Store(true) }
-	s := newTestServer(t, o)
+	first := newFakeModel(1)
+	o := testOptions()
+	o.Keys, o.AdminKeys, o.AdaptersDir = []string{userKey}, []string{adminKey}, adapterDirs(t, "v2", "v3", "v4", "broken")
+	s := newTestServer(t, first, o)
 	swap := func(body string) (int, string) {
 		w := do(s, "POST", "/admin/adapter", body, "Authorization", "Bearer "+adminKey)
 		return w.Code, w.Body.String()
@@ -56,21 +41,20 @@ func TestSwapAdapter(t *testing.T) {
 	require.Equal(t, 200, code, body)
 	require.Contains(t, body, `"model":"impulse","adapter":"v2"`)
 	require.Equal(t, "v2", ask("impulse"))
-	require.Equal(t, "system\nPrompt of v2.\nuser\nq\nassistant\n", textOf(loader.engines[0].last.Prompt), "the prompt of the adapter comes with it")
-	require.Positive(t, loader.engines[0].warmed.Load(), "its prefix was computed before")
-	require.True(t, first.closed.Load(), "nobody used the old one")
+	require.Equal(t, "v2", first.adapter, "the model itself has it")
 
 	code, _ = swap(`{"adapter": "v3", "model": "next"}`)
 	require.Equal(t, 200, code)
 	require.Equal(t, []string{"v2", "v3"}, []string{ask("impulse"), ask("next")}, "side by side")
+	require.True(t, s.models.find("next").Ready(), "warm before it is answered for")
 	w := do(s, "GET", "/v1/models", "", "Authorization", "Bearer "+userKey)
 	var list modelList
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &list))
 	require.Equal(t, []string{"impulse", "v2", "next", "v3"}, []string{list.Data[0].ID, list.Data[0].Adapter, list.Data[1].ID, list.Data[1].Adapter})
 
 	for body, status := range map[string]int{
-		`{"adapter": "missing"}`: 404, `{"adapter": "broken"}`: 500, `{}`: 422, `{"adapter": "../v2"}`: 422, `{"adapter": "/etc"}`: 422,
-		`{"adapter": ".."}`: 422, `{"adapter": "a", "model": "x y"}`: 422, `{"adapter": 1}`: 400,
+		`{"adapter": "missing"}`: 404, `{"adapter": "broken"}`: 422, `{}`: 422, `{"adapter": "../v2"}`: 422, `{"adapter": "/etc"}`: 422,
+		`{"adapter": ".."}`: 422, `{"adapter": "v2", "model": "x y"}`: 422, `{"adapter": 1}`: 400,
 	} {
 		code, text := swap(body)
 		require.Equal(t, status, code, text)
@@ -82,17 +66,19 @@ func TestSwapAdapter(t *testing.T) {
 		code, _ = swap(`{"adapter": "v4", "model": "m` + string(rune('a'+i)) + `"}`)
 	}
 	require.Equal(t, 422, code, "the number of models is bounded")
-	require.True(t, loader.engines[len(loader.engines)-1].closed.Load(), "the one too many is freed")
+	next := s.models.find("next").model.(*fakeModel)
+	s.Close()
+	require.True(t, next.closed.Load(), "what was loaded by name is closed")
+	require.False(t, first.closed.Load(), "what the server was made of is not")
 }
 
-// A request that runs keeps its model until it ends; only then is it closed.
-func TestSwapWaitsForRequests(t *testing.T) {
-	loader, first := &fakeLoader{}, newFakeEngine(1)
+// A swap does not end requests that run.
+func TestSwapBesideRequests(t *testing.T) {
+	first := newFakeModel(1)
 	first.pause = 20 * time.Millisecond
-	o := testOptions(first)
-	o.Keys, o.Load = []string{adminKey}, loader.load
-	o.Models[0].Close = func() { first.closed.Store(true) }
-	s := newTestServer(t, o)
+	o := testOptions()
+	o.Keys, o.AdaptersDir = []string{adminKey}, adapterDirs(t, "v2")
+	s := newTestServer(t, first, o)
 	answered := make(chan string)
 	go func() {
 		w := do(s, "POST", "/v1/chat/completions", `{"messages": [{"role": "user", "content": "q"}]}`, "Authorization", "Bearer "+adminKey)
@@ -101,7 +87,5 @@ func TestSwapWaitsForRequests(t *testing.T) {
 	require.Eventually(t, func() bool { return first.running.Load() == 1 }, time.Minute, time.Millisecond)
 	w := do(s, "POST", "/admin/adapter", `{"adapter": "v2"}`, "Authorization", "Bearer "+adminKey)
 	require.Equal(t, 200, w.Code, "without own admin keys those of users do")
-	require.False(t, first.closed.Load(), "still in use")
 	require.Contains(t, <-answered, "hola, què tal?", "finished with what it began with")
-	require.Eventually(t, first.closed.Load, time.Minute, time.Millisecond)
 }

@@ -1,12 +1,13 @@
 package serve
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
 
-	"github.com/impulse-salamandra/finetune/salamandra/constrain"
+	"github.com/impulse-salamandra/finetune"
 )
 
 // completion is an answer in OpenAI's shape, or a piece of one.
@@ -30,8 +31,9 @@ type choice struct {
 }
 
 type chatContent struct {
-	Role    string  `json:"role,omitempty"`
-	Content *string `json:"content,omitempty"`
+	Role      string     `json:"role,omitempty"`
+	Content   *string    `json:"content,omitempty"`
+	ToolCalls []toolCall `json:"tool_calls,omitempty"`
 }
 
 type chatUsage struct {
@@ -49,13 +51,12 @@ type chatPromptDetails struct {
 type chatTiming = parseTiming
 
 func (a answer) chatUsage() *chatUsage {
-	u := a.usage
-	return &chatUsage{u.Prompt, u.New, u.Prompt + u.New, chatPromptDetails{u.Cached}}
+	return &chatUsage{a.PromptTokens, a.NewTokens, a.PromptTokens + a.NewTokens, chatPromptDetails{a.CachedTokens}}
 }
 
 func (a answer) finishReason() *string {
 	reason := "length"
-	if a.complete {
+	if a.Complete {
 		reason = "stop"
 	}
 	return &reason
@@ -76,67 +77,64 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, e *entry) error {
 		return err
 	}
 	defer leave()
-	q, err := s.chatQuestion(model, ask)
+	opts, call, err := s.chatOptions(model, ask)
 	if err != nil {
 		return err
 	}
-	head := completion{ID: "chatcmpl-" + e.id, Object: "chat.completion", Created: time.Now().Unix(), Model: model.Name, SystemFingerprint: model.fingerprint()}
+	head := completion{ID: "chatcmpl-" + e.id, Object: "chat.completion", Created: time.Now().Unix(), Model: model.name, SystemFingerprint: model.fingerprint()}
 	if ask.Stream {
-		return s.stream(w, r, e, q, head, ask.StreamOptions != nil && ask.StreamOptions.IncludeUsage)
+		return s.stream(w, r, e, model, ask, opts, call, head)
 	}
-	a, err := s.ask(r.Context(), q, nil)
-	e.usage = a.usage
+	a, err := s.ask(r.Context(), e, func(ctx context.Context) (finetune.Answer, error) {
+		return model.Chat(ctx, ask.chatMessages(), opts)
+	})
 	if err != nil {
-		return err
+		return call.blame(err)
 	}
-	head.Choices = []choice{{Message: &chatContent{"assistant", &a.text}, FinishReason: a.finishReason()}}
-	head.Usage, head.Timing = a.chatUsage(), &chatTiming{milliseconds(a.first), milliseconds(a.total)}
+	head.Choices = []choice{{Message: call.message(a.Text, e.id), FinishReason: a.finishReason()}}
+	head.Usage, head.Timing = a.chatUsage(), &chatTiming{milliseconds(a.FirstToken), milliseconds(a.total)}
 	writeJSON(w, http.StatusOK, head)
 	return nil
 }
 
-// fingerprint changes when the model behind a name does.
-func (v *served) fingerprint() string { return "fp_" + v.since.UTC().Format("20060102150405.000") }
-
-// chatQuestion puts a conversation into the model's template.
-func (s *Server) chatQuestion(model *served, ask chatRequest) (question, error) {
-	q := question{model: model, field: "messages", sampling: ask.sampling(s.opts.Sampling), most: s.opts.MaxNewTokens, stops: ask.Stop}
+// chatOptions are what a request says of its answer, and the function that it
+// calls, if any. A json_schema that is not given is the model's own.
+func (s *Server) chatOptions(m model, ask chatRequest) (finetune.ChatOptions, *toolCall, error) {
+	sampling := ask.sampling(s.opts.Sampling)
+	opts := finetune.ChatOptions{Sampling: &sampling, Stop: ask.Stop, Untrusted: true}
 	if n := ask.newTokens(); n != nil {
-		q.most = min(*n, q.most)
+		opts.MaxNewTokens = int(min(*n, integer(s.opts.MaxNewTokens)))
 	}
-	var err error
-	if q.prompt, err = model.prompt(s.opts.Tokenizer, ask.chatMessages()); err != nil {
-		return q, err
-	}
-	q.constraint, err = s.formatConstraint(model, ask.ResponseFormat)
-	return q, err
-}
-
-// formatConstraint is what response_format asks for.
-func (s *Server) formatConstraint(model *served, f *responseFormat) (*constrain.Matcher, error) {
+	call, parameters, err := ask.call()
+	f := ask.ResponseFormat
 	switch {
-	case f == nil || f.Type == "text":
-		return nil, nil
+	case err != nil || call != nil:
+		opts.Schema = parameters
+	case f == nil:
+	case len(f.Schema) > 0 && f.Type != "json_object":
+		err = fail(http.StatusBadRequest, "invalid_value", "response_format.schema", "response_format.schema: want it in json_schema")
+	case f.Type == "text":
+	case f.Type == "json_object" && len(f.Schema) > 0:
+		opts.Schema = f.Schema
 	case f.Type == "json_object":
-		if model.grammar == nil {
-			return nil, fail(http.StatusBadRequest, "no_schema", "response_format", "this model has no schema of its own; give one as json_schema")
-		}
-		return model.grammar.Matcher(s.vocabulary)
+		opts.Schema = json.RawMessage(anyObject)
 	case f.Type == "json_schema" && f.JSONSchema != nil && len(f.JSONSchema.Schema) > 0:
-		g, err := s.schemas.compile(f.JSONSchema.Schema, model.Contract.Layout.Indent)
-		if err != nil {
-			return nil, err
+		opts.Schema = f.JSONSchema.Schema
+	case f.Type == "json_schema" && f.JSONSchema == nil:
+		if opts.Schema, opts.Untrusted = m.Contract().Schema, false; opts.Schema == nil {
+			err = fail(http.StatusBadRequest, "no_schema", "response_format", "this model has no schema of its own; give one in json_schema")
 		}
-		return g.Matcher(s.vocabulary)
+	default:
+		err = fail(http.StatusBadRequest, "invalid_value", "response_format", `response_format: want {"type": "text"}, {"type": "json_object"}, or {"type": "json_schema", "json_schema": {"name", "schema"}}`)
 	}
-	return nil, fail(http.StatusBadRequest, "invalid_value", "response_format", `response_format: want {"type": "text"}, {"type": "json_object"}, or {"type": "json_schema", "json_schema": {"name", "schema"}}`)
+	return opts, call, err
 }
 
 // stream answers in server-sent events. Until the first text is there, an error
 // is answered as elsewhere; after it, as an event.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, e *entry, q question, head completion, withUsage bool) error {
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, e *entry, m model, ask chatRequest, opts finetune.ChatOptions, call *toolCall, head completion) error {
 	head.Object = "chat.completion.chunk"
-	events := &eventStream{w: w, control: http.NewResponseController(w), patience: s.opts.BodyTimeout}
+	events := s.events(w)
 	send := func(delta chatContent, finish *string) error {
 		c := head
 		c.Choices = []choice{{Delta: &delta, FinishReason: finish}}
@@ -146,66 +144,28 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, e *entry, q ques
 		if events.begun {
 			return nil
 		}
-		return send(chatContent{"assistant", new(string)}, nil)
+		return send(call.first(e.id), nil)
 	}
-	emit := func(piece string) error {
-		if err := begin(); err != nil {
-			return err
-		}
-		return send(chatContent{Content: &piece}, nil)
-	}
-	a, err := s.ask(r.Context(), q, emit)
-	e.usage = a.usage
+	a, err := s.ask(r.Context(), e, func(ctx context.Context) (finetune.Answer, error) {
+		ctx, onText, done := events.whileWriting(ctx, func(piece string) error {
+			return errors.Join(begin(), send(call.piece(piece), nil))
+		})
+		defer done()
+		opts.OnText = onText
+		return m.Chat(ctx, ask.chatMessages(), opts)
+	})
 	if err != nil {
-		if events.begun {
-			_ = events.send(asFailure(err).body())
-		}
-		return err
+		return events.fail(call.blame(err))
 	}
 	if err := errors.Join(begin(), send(chatContent{}, a.finishReason())); err != nil {
 		return err
 	}
-	if withUsage {
+	if ask.StreamOptions != nil && ask.StreamOptions.IncludeUsage {
 		c := head
 		c.Choices, c.Usage = []choice{}, a.chatUsage()
 		if err := events.send(c); err != nil {
 			return err
 		}
 	}
-	return events.write([]byte("data: [DONE]\n\n"))
-}
-
-// eventStream writes server-sent events.
-type eventStream struct {
-	w        http.ResponseWriter
-	control  *http.ResponseController
-	patience time.Duration
-	begun    bool
-}
-
-func (s *eventStream) send(value any) error {
-	data, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
-	return s.write(append(append([]byte("data: "), data...), "\n\n"...))
-}
-
-// write sends one event; a client that does not take it in time has gone.
-func (s *eventStream) write(data []byte) error {
-	if !s.begun {
-		s.begun = true
-		s.w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-		s.w.Header().Set("X-Accel-Buffering", "no") // proxies pass events on at once
-	}
-	_ = s.control.SetWriteDeadline(time.Now().Add(s.patience))
-	_, err := s.w.Write(data)
-	if err == nil {
-		err = s.control.Flush()
-	}
-	_ = s.control.SetWriteDeadline(time.Time{})
-	if err != nil {
-		return &failure{status: statusGone, code: "client_gone", message: "the client took no more", cause: err}
-	}
-	return nil
+	return events.end()
 }

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/impulse-salamandra/finetune/chatml"
-	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/generate"
 )
 
 // chatRequest is the part of OpenAI's request that has an effect here. Fields
@@ -19,18 +22,20 @@ import (
 type chatRequest struct {
 	Model               string          `json:"model"`
 	Messages            []chatMessage   `json:"messages"`
-	MaxTokens           *int            `json:"max_tokens"`
-	MaxCompletionTokens *int            `json:"max_completion_tokens"`
+	MaxTokens           *integer        `json:"max_tokens"`
+	MaxCompletionTokens *integer        `json:"max_completion_tokens"`
 	Temperature         *float64        `json:"temperature"`
 	TopP                *float64        `json:"top_p"`
-	TopK                *int            `json:"top_k"`
+	TopK                *integer        `json:"top_k"`
 	MinP                *float64        `json:"min_p"`
 	RepetitionPenalty   *float64        `json:"repetition_penalty"`
-	Seed                *int64          `json:"seed"`
+	Seed                *integer        `json:"seed"`
 	Stop                stopList        `json:"stop"`
 	Stream              bool            `json:"stream"`
 	StreamOptions       *streamOptions  `json:"stream_options"`
 	ResponseFormat      *responseFormat `json:"response_format"`
+	Tools               []tool          `json:"tools"`
+	ToolChoice          toolChoice      `json:"tool_choice"`
 }
 
 type streamOptions struct {
@@ -38,7 +43,8 @@ type streamOptions struct {
 }
 
 type responseFormat struct {
-	Type       string `json:"type"`
+	Type       string          `json:"type"`
+	Schema     json.RawMessage `json:"schema"` // beside json_object, as instructor sends it
 	JSONSchema *struct {
 		Name        string          `json:"name"`
 		Description string          `json:"description"`
@@ -53,11 +59,31 @@ var without = []string{
 	"parallel_tool_calls", "verbosity",
 }
 
-// neutral are fields that would change the answer, with the values that do not.
-var neutral = map[string][]string{
-	"n": {"1"}, "best_of": {"1"}, "logprobs": {"false"}, "top_logprobs": {"0"}, "logit_bias": {"{}"}, "echo": {"false"},
-	"presence_penalty": {"0", "0.0"}, "frequency_penalty": {"0", "0.0"}, "modalities": {`["text"]`}, "tools": {"[]"},
-	"tool_choice": {`"none"`, `"auto"`}, "functions": {"[]"}, "function_call": {`"none"`, `"auto"`}, "reasoning_effort": {`"none"`},
+// neutral are fields that would change the answer, with the values that do not;
+// null never does.
+var neutral = map[string][]any{
+	"n": {1.0}, "best_of": {1.0}, "logprobs": {false}, "top_logprobs": {0.0}, "logit_bias": {map[string]any{}}, "echo": {false},
+	"presence_penalty": {0.0}, "frequency_penalty": {0.0}, "modalities": {[]any{"text"}}, "functions": {[]any{}}, "function_call": {"none", "auto"}, "reasoning_effort": {"none"},
+}
+
+// isNeutral compares a value with those that change nothing, however it is
+// written.
+func isNeutral(data json.RawMessage, values []any) bool {
+	var value any
+	if json.Unmarshal(data, &value) != nil {
+		return false
+	}
+	return value == nil || slices.ContainsFunc(values, func(v any) bool { return reflect.DeepEqual(v, value) })
+}
+
+// spelled lists values in JSON.
+func spelled(values []any) string {
+	texts := make([]string, len(values))
+	for i, v := range values {
+		text, _ := json.Marshal(v) // constants
+		texts[i] = string(text)
+	}
+	return strings.Join(texts, " or ")
 }
 
 // maxStops bounds the stop strings and maxStop their bytes.
@@ -75,12 +101,11 @@ func readChat(data []byte) (chatRequest, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		values, ok := neutral[name]
-		value := string(fields[name])
 		if !ok && !slices.Contains(without, name) {
 			continue
 		}
-		if ok && value != "null" && !slices.Contains(values, value) {
-			return chatRequest{}, fail(http.StatusBadRequest, "unsupported_value", name, "%s is not supported, but as %s", name, strings.Join(values, " or "))
+		if ok && !isNeutral(fields[name], values) {
+			return chatRequest{}, fail(http.StatusBadRequest, "unsupported_value", name, "%s is not supported, except as %s", name, spelled(values))
 		}
 		delete(fields, name)
 	}
@@ -106,7 +131,7 @@ func (c chatRequest) check() error {
 	}
 	check(len(c.Messages) > 0, "messages", "messages is missing or empty")
 	for i, m := range c.Messages {
-		check(m.fault == "", "messages", "messages[%d]: %s", i, m.fault)
+		check(m.fault == "", fmt.Sprintf("messages[%d].%s", i, m.field), "messages[%d].%s: %s", i, m.field, m.fault)
 	}
 	if n := c.newTokens(); n != nil {
 		check(*n > 0, "max_tokens", "max_tokens is %d, want 1 or more", *n)
@@ -114,7 +139,7 @@ func (c chatRequest) check() error {
 	if c.Temperature != nil {
 		check(*c.Temperature == 0 || *c.Temperature >= 1e-4 && *c.Temperature <= 2, "temperature", "temperature is %v, want 0, or 0.0001 to 2", *c.Temperature)
 	}
-	err := c.sampling(salamandra.Greedy()).Validate()
+	err := c.sampling(generate.Greedy()).Validate()
 	check(err == nil, "top_p", "%v", err)
 	check(len(c.Stop) <= maxStops, "stop", "stop has %d strings, want up to %d", len(c.Stop), maxStops)
 	for _, s := range c.Stop {
@@ -127,7 +152,7 @@ func (c chatRequest) check() error {
 	return nil
 }
 
-func (c chatRequest) newTokens() *int {
+func (c chatRequest) newTokens() *integer {
 	if c.MaxCompletionTokens != nil {
 		return c.MaxCompletionTokens
 	}
@@ -136,10 +161,12 @@ func (c chatRequest) newTokens() *int {
 
 // sampling is what the request says of it, and base where it says nothing. A
 // request that draws and names no seed gets one.
-func (c chatRequest) sampling(base salamandra.Sampling) salamandra.Sampling {
+func (c chatRequest) sampling(base generate.Sampling) generate.Sampling {
 	set(&base.Temperature, c.Temperature)
 	set(&base.TopP, c.TopP)
-	set(&base.TopK, c.TopK)
+	if c.TopK != nil {
+		base.TopK = int(*c.TopK)
+	}
 	set(&base.MinP, c.MinP)
 	set(&base.RepetitionPenalty, c.RepetitionPenalty)
 	base.Seed = rand.Uint64()
@@ -175,38 +202,86 @@ func (s *stopList) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// integer is a whole number, also where it is written with a point or an
+// exponent.
+type integer int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *integer) UnmarshalJSON(data []byte) error {
+	if i, err := strconv.ParseInt(string(data), 10, 64); err == nil {
+		*n = integer(i)
+		return nil
+	}
+	const exact = 1 << 53 // below it a float64 holds every integer
+	f, err := strconv.ParseFloat(string(data), 64)
+	if err == nil && f == math.Trunc(f) && math.Abs(f) <= exact {
+		*n = integer(f)
+		return nil
+	}
+	value := "number " + string(data)
+	if err != nil {
+		value = "another value"
+	}
+	return &json.UnmarshalTypeError{Value: value, Type: reflect.TypeFor[int64]()}
+}
+
 // chatMessage is a message whose content may be in parts.
 type chatMessage struct {
 	chatml.Message
-	fault string
+	field, fault string // the first field that is wrong, and how
+}
+
+// silent are fields of messages that clients send back as they got them, with
+// the values that say nothing.
+var silent = map[string][]any{
+	"name": {""}, "tool_calls": {[]any{}}, "tool_call_id": {""}, "function_call": nil, "refusal": nil, "audio": nil, "annotations": {[]any{}},
+	"reasoning_content": {""}, "reasoning": {""}, "weight": {1.0},
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (m *chatMessage) UnmarshalJSON(data []byte) error {
-	var raw struct {
-		Role      string          `json:"role"`
-		Content   json.RawMessage `json:"content"`
-		ToolCalls json.RawMessage `json:"tool_calls"`
-	}
-	if err := json.Unmarshal(data, &raw); err != nil {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil || fields == nil {
 		return errors.New("messages: want objects with role and content")
 	}
-	m.Role = chatml.Role(raw.Role)
+	fault := func(field, format string, args ...any) {
+		if m.fault == "" {
+			m.field, m.fault = field, fmt.Sprintf(format, args...)
+		}
+	}
+	var role string
+	if json.Unmarshal(fields["role"], &role) != nil {
+		fault("role", "want a string")
+	}
+	m.Role = chatml.Role(role)
 	switch m.Role {
 	case chatml.System, chatml.User, chatml.Assistant, chatml.Tool:
 	case "developer": // the newer name
 		m.Role = chatml.System
 	default:
-		m.fault = fmt.Sprintf("role %q, want system, developer, user, assistant or tool", raw.Role)
+		fault("role", "%q, want system, developer, user, assistant or tool", role)
 	}
-	if t := string(raw.ToolCalls); t != "" && t != "null" && t != "[]" {
-		m.fault = "tool_calls are not supported"
+	calls := fields["tool_calls"]
+	var ok bool
+	if m.Role == chatml.Assistant && calls != nil && !isNeutral(calls, silent["tool_calls"]) {
+		if m.Content, ok = calledText(calls, fields["content"]); !ok {
+			fault("tool_calls", "want one call of a function with its arguments, and no content beside it")
+		}
+		delete(fields, "tool_calls")
+	} else if m.Content, ok = contentText(fields["content"]); !ok {
+		fault("content", "want a string, or parts of type text")
 	}
-	text, ok := contentText(raw.Content)
-	if !ok {
-		m.fault = "content: want a string, or parts of type text"
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		values, known := silent[name]
+		switch {
+		case name == "role" || name == "content":
+		case m.Role == chatml.Tool && (name == "name" || name == "tool_call_id"): // of the one call before it
+		case !known:
+			fault(name, "not a field of messages that is known here")
+		case !isNeutral(fields[name], values):
+			fault(name, "not supported")
+		}
 	}
-	m.Content = text
 	return nil
 }
 

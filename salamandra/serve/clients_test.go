@@ -26,7 +26,7 @@ func TestOpenAIClient(t *testing.T) {
 		t.Skipf("%s (the client of OpenAI; %s names a Python that has it)", strings.TrimSpace(out), pythonVariable)
 	}
 	require.Zero(t, status, out)
-	require.Equal(t, "models\nanswer\nstream\nseed\npydantic model\njson_object\nrefusals\n16 at once\nleft early\n", out)
+	require.Equal(t, "models\nanswer\nstream\nseed\npydantic model\njson_object\nfunction\ninstructor\nrefusals\n16 at once\nleft early\n", out)
 }
 
 // TestCurl runs the lines of the documentation with curl, and looks at what it

@@ -8,7 +8,7 @@
 //	POST /parse                {"query", "language"}; the answer is the JSON that the model writes
 //	POST /v1/chat/completions  messages, sampling, stop, stream, response_format
 //	GET  /v1/models            the models that requests may name
-//	POST /admin/adapter        puts an adapter in the place of another; off without [Options.Load]
+//	POST /admin/adapter        puts an adapter in the place of another; off without [Options].AdaptersDir
 //	GET  /healthz /readyz      whether the process lives, and whether it takes requests
 //	GET  /metrics              in Prometheus' text format
 //	GET  /openapi.yaml         the description of all this

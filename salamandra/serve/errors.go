@@ -9,18 +9,18 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/impulse-salamandra/finetune/chatml"
-	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune"
+	"github.com/impulse-salamandra/finetune/salamandra/constrain"
 )
 
-// failure is an error that a client is told of.
+// failure is an error as a client sees it.
 type failure struct {
 	status  int
 	code    string
 	param   string // the field that is wrong; "" for none
 	message string
 	retry   time.Duration // when to try again; 0 says nothing
-	cause   error         // for the log alone
+	cause   error         // only for the log
 }
 
 func (f *failure) Error() string {
@@ -40,7 +40,7 @@ func fail(status int, code, param, format string, args ...any) *failure {
 // sent.
 const statusGone = 499
 
-// asFailure finds out what a client is told of an error.
+// asFailure returns what a client sees of an error.
 func asFailure(err error) *failure {
 	var f *failure
 	switch {
@@ -50,10 +50,35 @@ func asFailure(err error) *failure {
 		return &failure{status: http.StatusServiceUnavailable, code: "timeout", message: "the answer took too long", retry: time.Second, cause: err}
 	case errors.Is(err, context.Canceled):
 		return &failure{status: statusGone, code: "client_gone", message: "the client did not wait", cause: err}
-	case errors.Is(err, salamandra.ErrPrompt), errors.Is(err, chatml.ErrRole), errors.Is(err, chatml.ErrUTF8):
-		return fail(http.StatusBadRequest, "invalid_prompt", "", "%v", err)
+	case errors.Is(err, finetune.ErrClosed):
+		return errDraining
+	}
+	if r := new(finetune.RequestError); errors.As(err, &r) {
+		return refused(r)
 	}
 	return &failure{status: http.StatusInternalServerError, code: "internal_error", message: "something failed here; the log says what", cause: err}
+}
+
+// refused says what of a request the model cannot do.
+func refused(r *finetune.RequestError) *failure {
+	param := map[string]string{"question": "query", "schema": "response_format", "max_new_tokens": "max_tokens"}[r.Field]
+	if param == "" {
+		param = r.Field
+	}
+	status, code := http.StatusUnprocessableEntity, "invalid_"+param
+	switch {
+	case errors.Is(r, finetune.ErrContext):
+		status, code = http.StatusBadRequest, "context_length_exceeded"
+	case r.Field == "schema" && errors.Is(r, constrain.ErrTooLarge):
+		code = "schema_too_large"
+	case r.Field == "schema":
+		status, code = http.StatusBadRequest, "invalid_schema"
+	case r.Field == "messages":
+		status, code = http.StatusBadRequest, "invalid_prompt"
+	case r.Field == "max_new_tokens":
+		code = "answer_too_long"
+	}
+	return fail(status, code, param, "%v", r.Err)
 }
 
 // errorBody is OpenAI's shape.

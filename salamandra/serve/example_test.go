@@ -9,46 +9,25 @@ import (
 	"net/http/httptest"
 	"strings"
 
-	"github.com/gomlx/compute"
 	_ "github.com/gomlx/compute/gobackend"
 
-	"github.com/impulse-salamandra/finetune/chatml"
-	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune"
 	"github.com/impulse-salamandra/finetune/salamandra/serve"
-	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
 )
 
 // A service loads a model once and puts the endpoints under a path of its mux.
 func Example() {
-	const dir = "../testdata/reference/models/tiny-gqa"
-	backend, err := compute.NewWithConfig("go:ops_sequential")
-	if err != nil {
-		log.Fatal(err)
-	}
-	model, err := salamandra.Load(context.Background(), backend, dir, salamandra.DefaultOptions())
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer model.Close()
-	tok, err := tokenizer.Load(dir)
-	if err != nil {
-		log.Fatal(err)
-	}
-	// A merged model brings its own: chatml.ReadContract(dir + "/prompt.json").
-	contract := chatml.Contract{
-		Date: chatml.DefaultDate, SystemPrompt: "Which language?",
+	ctx := context.Background()
+	prompt := "Which language?" // which a model that was trained brings along, with its schema
+	m, err := finetune.Open(ctx, "../testdata/reference/models/tiny-gqa", finetune.Options{
+		Backend: "go", SystemPrompt: &prompt,
 		Schema: json.RawMessage(`{"type": "object", "properties": {"lang": {"enum": ["CA", "ES", "EN"]}}, "required": ["lang"], "additionalProperties": false}`),
+	})
+	if err != nil {
+		log.Fatal(err)
 	}
-	generator := salamandra.NewGenerator(model, nil)
-	defer generator.Close()
-
-	opts := serve.DefaultOptions()
-	opts.Models = []serve.Model{{Name: "tiny", Engine: generator, Contract: contract}}
-	opts.Tokenizer = tok
-	end, _ := tok.TokenID(chatml.EndToken)
-	opts.StopTokens = []int32{end}
-	opts.Context, opts.MaxNewTokens = model.Config.MaxPositionEmbeddings, 32
-	server, err := serve.New(opts)
+	defer m.Close()
+	server, err := serve.New(m, serve.DefaultOptions())
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -2,15 +2,15 @@ package serve
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"hash/fnv"
-	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,94 +19,49 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/impulse-salamandra/finetune"
 	"github.com/impulse-salamandra/finetune/chatml"
-	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/constrain"
 )
 
-// byteTokenizer has a token for each byte, and the control tokens.
-type byteTokenizer struct{}
+// fakeModel answers conversations with what reply says, character by character,
+// and questions with an answer of testSchema. It has slots places, as a generator
+// has.
+type fakeModel struct {
+	reply    func(prompt string) string
+	pause    time.Duration // before each character
+	slots    chan struct{}
+	fail     error // of every answer, after the first character
+	contract chatml.Contract
+	unusable error // its schema is
 
-const (
-	startID = 256 + iota
-	endID
-	bosID
-	vocabSize
-)
-
-func (byteTokenizer) EncodeText(text string, _ bool) []int32 {
-	ids := make([]int32, len(text))
-	for i, c := range []byte(text) {
-		ids[i] = int32(c)
-	}
-	return ids
+	running, most, canceled atomic.Int64
+	closed, compiled        atomic.Bool
+	mu                      sync.Mutex
+	messages                []chatml.Message
+	asked                   finetune.AskOptions
+	chatted                 finetune.ChatOptions
+	adapter                 string
 }
 
-func (byteTokenizer) TokenID(token string) (int32, bool) {
-	id, ok := map[string]int32{chatml.StartToken: startID, chatml.EndToken: endID, chatml.BOSToken: bosID}[token]
-	return id, ok
+func newFakeModel(slots int) *fakeModel {
+	return &fakeModel{slots: make(chan struct{}, slots), reply: func(string) string { return "hola, què tal?" }, contract: testContract()}
 }
 
-func (byteTokenizer) TokenBytes(id int32) ([]byte, bool) {
-	return []byte{byte(id)}, id >= 0 && id < 256
-}
-func (byteTokenizer) VocabSize() int { return vocabSize }
-
-// textOf is the text of ids with control tokens left out.
-func textOf(ids []int32) string {
-	var b strings.Builder
-	for _, id := range ids {
-		if id < 256 {
-			b.WriteByte(byte(id))
-		}
-	}
-	return b.String()
-}
-
-// fakeEngine answers what reply says; under a constraint, any allowed answer,
-// the same one for the same prompt. It has slots places, as the generator has.
-type fakeEngine struct {
-	reply func(prompt string) string
-	pause time.Duration // before each token
-	slots chan struct{}
-
-	running, most, warmed atomic.Int64
-	canceled              atomic.Int64
-	closed                atomic.Bool
-	mu                    sync.Mutex
-	last                  salamandra.Request
-	fail                  error
-}
-
-func newFakeEngine(slots int) *fakeEngine {
-	return &fakeEngine{slots: make(chan struct{}, slots), reply: func(string) string { return "hola, què tal?" }}
-}
-
-func (f *fakeEngine) Warm(_ context.Context, prefix []int32) error {
-	f.warmed.Store(int64(len(prefix)))
-	return nil
-}
-
-func (f *fakeEngine) Do(ctx context.Context, r salamandra.Request) (salamandra.Generation, error) {
-	f.mu.Lock()
-	f.last = r
-	err := f.fail
-	f.mu.Unlock()
-	if err != nil {
-		return salamandra.Generation{}, err
-	}
+// write gives an answer out piece by piece.
+func (f *fakeModel) write(ctx context.Context, text string, give func(string)) (finetune.Answer, error) {
 	select {
 	case f.slots <- struct{}{}:
 		defer func() { <-f.slots }()
 	case <-ctx.Done():
-		return salamandra.Generation{}, ctx.Err()
+		return finetune.Answer{}, context.Cause(ctx)
 	}
 	for n := f.running.Add(1); n > f.most.Load(); {
 		f.most.Store(n)
 	}
 	defer f.running.Add(-1)
-	g := salamandra.Generation{PromptTokens: len(r.Prompt), CachedTokens: min(int(f.warmed.Load()), len(r.Prompt))}
-	next := f.plan(r)
-	for len(g.IDs) < r.MaxNewTokens {
+	a := finetune.Answer{Complete: true, PromptTokens: 7, CachedTokens: 5}
+	for _, c := range text {
 		if f.pause > 0 {
 			select {
 			case <-time.After(f.pause):
@@ -115,74 +70,88 @@ func (f *fakeEngine) Do(ctx context.Context, r salamandra.Request) (salamandra.G
 		}
 		if ctx.Err() != nil {
 			f.canceled.Add(1)
-			return g, ctx.Err()
+			return finetune.Answer{}, context.Cause(ctx)
 		}
-		id, end, err := next(r.MaxNewTokens - len(g.IDs))
-		if err != nil {
-			return g, err
+		a.Text += string(c)
+		if a.NewTokens++; give != nil {
+			give(string(c))
 		}
-		if end {
-			g.Stopped = true
-			return g, nil
-		}
-		g.IDs = append(g.IDs, id)
-		if r.OnToken != nil {
-			r.OnToken(id)
+		if f.fail != nil {
+			return finetune.Answer{}, f.fail
 		}
 	}
-	g.Stopped = r.Constraint != nil && r.Constraint.Done()
-	return g, nil
+	return a, nil
 }
 
-// plan returns what gives the tokens of an answer one by one.
-func (f *fakeEngine) plan(r salamandra.Request) func(budget int) (id int32, end bool, err error) {
-	if r.Constraint == nil {
-		answer := []byte(f.reply(textOf(r.Prompt)))
-		return func(int) (int32, bool, error) {
-			if len(answer) == 0 {
-				return 0, true, nil
-			}
-			id := int32(answer[0])
-			answer = answer[1:]
-			return id, false, nil
-		}
+func (f *fakeModel) AskAll(ctx context.Context, questions []string, opts finetune.AskOptions) ([]finetune.Answer, error) {
+	f.mu.Lock()
+	f.asked = opts
+	f.mu.Unlock()
+	switch {
+	case f.contract.Schema == nil:
+		return nil, finetune.ErrNoSchema
+	case !slices.Contains([]string{"", "CA", "ES", "EN"}, opts.Language):
+		return nil, &finetune.RequestError{Field: "language", Err: errors.New("not one of CA, ES, EN")}
 	}
-	h := fnv.New64()
-	io.WriteString(h, textOf(r.Prompt))
-	draw := rand.New(rand.NewPCG(h.Sum64(), 1))
-	return func(budget int) (int32, bool, error) {
-		if r.Constraint.Done() {
-			return 0, true, nil
-		}
-		allowed, err := r.Constraint.Allowed(budget)
-		if err != nil {
-			return 0, false, err
-		}
-		var ids []int32
-		for id := range int32(vocabSize) {
-			if allowed.Has(id) {
-				ids = append(ids, id)
-			}
-		}
-		id := ids[draw.IntN(len(ids))]
-		if allowed.Has('"') && draw.IntN(3) > 0 { // short texts
-			id = '"'
-		}
-		if id == endID {
-			return 0, true, r.Constraint.Accept(id)
-		}
-		return id, false, r.Constraint.Accept(id)
+	var a testAnswer
+	a.Meta.Lang, a.Meta.OriginalQuery = cmp.Or(opts.Language, "CA"), questions[0]
+	text, err := json.MarshalIndent(a, "", "  ")
+	if err != nil {
+		return nil, err
 	}
+	var give func(string)
+	if opts.OnText != nil {
+		give = func(piece string) { opts.OnText(0, piece) }
+	}
+	answer, err := f.write(ctx, string(text), give)
+	return []finetune.Answer{answer}, err
 }
 
-// breakingEngine fails after a token.
-type breakingEngine struct{}
+func (f *fakeModel) Chat(ctx context.Context, messages []chatml.Message, opts finetune.ChatOptions) (finetune.Answer, error) {
+	f.mu.Lock()
+	f.messages, f.chatted = messages, opts
+	f.mu.Unlock()
+	if opts.Schema != nil {
+		return f.constant(ctx, opts)
+	}
+	return f.write(ctx, f.reply(messages[len(messages)-1].Content), opts.OnText)
+}
 
-func (*breakingEngine) Warm(context.Context, []int32) error { return nil }
+// constant answers by a schema that leaves one answer.
+func (f *fakeModel) constant(ctx context.Context, opts finetune.ChatOptions) (finetune.Answer, error) {
+	if _, err := constrain.Compile(opts.Schema, constrain.UntrustedOptions()); err != nil {
+		return finetune.Answer{}, &finetune.RequestError{Field: "schema", Err: err}
+	}
+	var schema struct{ Const json.RawMessage }
+	if err := json.Unmarshal(opts.Schema, &schema); err != nil {
+		return finetune.Answer{}, err
+	}
+	return f.write(ctx, string(schema.Const), opts.OnText)
+}
 
-func (*breakingEngine) Do(_ context.Context, r salamandra.Request) (salamandra.Generation, error) {
-	r.OnToken('a')
-	return salamandra.Generation{IDs: []int32{'a'}}, errors.New("device lost")
+func (f *fakeModel) CheckAsk() error {
+	if f.contract.Schema == nil {
+		return finetune.ErrNoSchema
+	}
+	return f.unusable
+}
+
+func (f *fakeModel) Contract() chatml.Contract  { return f.contract }
+func (f *fakeModel) Effect() string             { return "" }
+func (f *fakeModel) Ready() bool                { return f.compiled.Load() }
+func (f *fakeModel) Warm(context.Context) error { f.compiled.Store(true); return nil }
+func (f *fakeModel) Close() error               { f.closed.Store(true); return nil }
+
+// Swap has the model answer with the adapter's name.
+func (f *fakeModel) Swap(_ context.Context, dir string) error {
+	name := filepath.Base(dir)
+	if name == "broken" {
+		return errors.New("adapter.safetensors: cut short")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.adapter, f.reply = name, func(string) string { return name }
+	return nil
 }
 
 // testSchema is a small one of IMPULSE's shape.
@@ -200,32 +169,35 @@ const testSchema = `{
 }`
 
 type testAnswer struct {
-	Topic *string
+	Topic *string `json:"topic"`
 	Meta  struct {
-		Lang          string
+		Lang          string `json:"lang"`
 		OriginalQuery string `json:"original_query"`
-	}
+	} `json:"meta"`
 }
 
 func testContract() chatml.Contract {
 	return chatml.Contract{
 		Date: chatml.DefaultDate, DefaultSystem: true, SystemPrompt: "Parse the query to JSON.",
 		Schema: json.RawMessage(testSchema), Layout: chatml.Layout{Indent: 2}, TokenizerSHA256: strings.Repeat("0", 64),
+		RequestValues: map[string]chatml.RequestValue{"meta.original_query": chatml.Question, "meta.lang": chatml.Language},
 	}
 }
 
-func testOptions(engine Engine) Options {
+func testOptions() Options {
 	o := DefaultOptions()
-	o.Models = []Model{{Name: "impulse", Engine: engine, Contract: testContract()}}
-	o.Tokenizer = byteTokenizer{}
-	o.StopTokens = []int32{endID}
+	o.Name = "impulse"
 	return o
 }
 
-// newTestServer makes a server that is closed with the test.
-func newTestServer(t *testing.T, o Options) *Server {
+// newTestServer makes a server that is closed with the test. Adapters are put on
+// fakes.
+func newTestServer(t *testing.T, m model, o Options) *Server {
 	t.Helper()
-	s, err := New(o)
+	s, err := newServer(m, func(ctx context.Context, dir string) (model, error) {
+		other := newFakeModel(4)
+		return other, other.Swap(ctx, dir)
+	}, o)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s

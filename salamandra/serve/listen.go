@@ -19,10 +19,10 @@ const (
 )
 
 // Serve answers on a listener until ctx ends, then finishes what runs, for at
-// most [Limits.Timeout], and returns nil; connections that are still open after
-// it are cut, which is an error. It prepares the models meanwhile ([Server.Warm])
-// and fails if that does. It refuses a listener that other machines reach if
-// there are no keys, unless [Options.Insecure] is set. The listener is closed.
+// most [Options].Timeout, and returns nil; connections that are still open after
+// it are cut, which is an error. It warms the models up meanwhile and fails if that
+// does. It refuses a listener that other machines reach if
+// there are no keys, unless [Options].Insecure is set. The listener is closed.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer l.Close()
 	if err := CheckListener(l, !s.users.empty() || s.opts.Insecure); err != nil {
@@ -31,13 +31,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
 		Handler: s, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		WriteTimeout: s.opts.Timeout + 2*s.opts.BodyTimeout,
-		ErrorLog:     slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelWarn),
+		ConnContext:  s.connections.attach, ConnState: s.connections.track,
+		ErrorLog: slog.NewLogLogger(s.opts.Logger.Handler(), slog.LevelWarn),
 	}
 	begun := time.Now()
 	warmed, served := make(chan error, 1), make(chan error, 1)
 	go func() { served <- h.Serve(l) }()
 	warming, stopWarming := context.WithCancel(ctx)
-	go func() { warmed <- s.Warm(warming) }()
+	go func() { warmed <- s.warm(warming) }()
 	err, warm := error(nil), false
 	for running := true; running && err == nil; {
 		select {
@@ -51,6 +52,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 	}
 	s.draining.Store(true)
+	s.connections.hurry()
 	stopWarming()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Timeout)
 	defer cancel()

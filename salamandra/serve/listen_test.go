@@ -55,15 +55,15 @@ func TestServeNeedsKeys(t *testing.T) {
 		require.NoError(t, err)
 		return l
 	}
-	o := testOptions(newFakeEngine(1))
-	err := newTestServer(t, o).Serve(t.Context(), listener())
-	require.ErrorIs(t, err, ErrExposed)
+	o := testOptions()
+	err := newTestServer(t, newFakeModel(1), o).Serve(t.Context(), listener())
+	require.ErrorIs(t, err, errExposed)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	o.Insecure = true
-	require.NoError(t, newTestServer(t, o).Serve(ended, listener()))
+	require.NoError(t, newTestServer(t, newFakeModel(1), o).Serve(ended, listener()))
 	o.Insecure, o.Keys = false, []string{userKey}
-	require.NoError(t, newTestServer(t, o).Serve(ended, listener()))
+	require.NoError(t, newTestServer(t, newFakeModel(1), o).Serve(ended, listener()))
 	require.False(t, isLoopback(&net.TCPAddr{IP: net.IPv6zero}))
 	require.True(t, isLoopback(&net.TCPAddr{IP: net.IPv6loopback}))
 }
@@ -71,9 +71,9 @@ func TestServeNeedsKeys(t *testing.T) {
 // TestShutdown: requests that run are finished, new ones refused, and the
 // listener is closed.
 func TestShutdown(t *testing.T) {
-	engine := newFakeEngine(1)
-	engine.pause = 20 * time.Millisecond
-	s := newTestServer(t, testOptions(engine))
+	model := newFakeModel(1)
+	model.pause = 20 * time.Millisecond
+	s := newTestServer(t, model, testOptions())
 	url, stop := start(t, s)
 	require.Eventually(t, s.isReady, time.Minute, time.Millisecond)
 	type reply struct {
@@ -86,7 +86,7 @@ func TestShutdown(t *testing.T) {
 		status, body, err := post(url+"/v1/chat/completions", `{"messages": [{"role": "user", "content": "q"}]}`)
 		answered <- reply{status, body, err}
 	}()
-	require.Eventually(t, func() bool { return engine.running.Load() == 1 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return model.running.Load() == 1 }, time.Minute, time.Millisecond)
 	stopped := make(chan error)
 	go func() { stopped <- stop() }()
 	a := <-answered
@@ -104,12 +104,12 @@ func TestShutdown(t *testing.T) {
 func TestVanishedClient(t *testing.T) {
 	for _, stream := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stream=%v", stream), func(t *testing.T) {
-			engine, log := newFakeEngine(1), &logBuffer{}
-			engine.reply = func(string) string { return strings.Repeat("a", 400) }
-			engine.pause = 5 * time.Millisecond
-			o := testOptions(engine)
+			model, log := newFakeModel(1), &logBuffer{}
+			model.reply = func(string) string { return strings.Repeat("a", 400) }
+			model.pause = 5 * time.Millisecond
+			o := testOptions()
 			o.Logger = log.logger()
-			s := newTestServer(t, o)
+			s := newTestServer(t, model, o)
 			url, _ := start(t, s)
 			require.Eventually(t, s.isReady, time.Minute, time.Millisecond)
 			body := fmt.Sprintf(`{"messages": [{"role": "user", "content": "q"}], "stream": %v}`, stream)
@@ -117,11 +117,11 @@ func TestVanishedClient(t *testing.T) {
 			for range 3 { // one runs, two wait
 				conns = append(conns, dial(t, url, body))
 			}
-			require.Eventually(t, func() bool { return s.inFlight.Load() == 3 && engine.running.Load() == 1 }, time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool { return s.inFlight.Load() == 3 && model.running.Load() == 1 }, time.Minute, time.Millisecond)
 			for _, c := range conns {
 				c.Close()
 			}
-			require.Eventually(t, func() bool { return s.inFlight.Load() == 0 && engine.running.Load() == 0 }, time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool { return s.inFlight.Load() == 0 && model.running.Load() == 0 }, time.Minute, time.Millisecond)
 			require.Eventually(t, func() bool { return strings.Count(log.String(), "status=499") == 3 }, time.Minute, time.Millisecond)
 			status, _, err := post(url+"/parse", `{"query": "a"}`)
 			require.NoError(t, err)
@@ -143,13 +143,13 @@ func dial(t *testing.T, url, body string) net.Conn {
 }
 
 // TestSlowClients: a client that sends its body slowly holds no place and is
-// given up; one that reads its stream slowly does not hold up the engine.
+// given up; one that reads its stream slowly does not hold up the model.
 func TestSlowClients(t *testing.T) {
-	engine := newFakeEngine(1)
-	engine.reply = func(string) string { return strings.Repeat("a", 3000) }
-	o := testOptions(engine)
-	o.BodyTimeout, o.MaxNewTokens = 200*time.Millisecond, 3000
-	s := newTestServer(t, o)
+	model := newFakeModel(1)
+	model.reply = func(string) string { return strings.Repeat("a", 3000) }
+	o := testOptions()
+	o.BodyTimeout = 200 * time.Millisecond
+	s := newTestServer(t, model, o)
 	url, _ := start(t, s)
 	require.Eventually(t, s.isReady, time.Minute, time.Millisecond)
 
@@ -192,12 +192,12 @@ func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net:
 // TestUnreadStream: a client that keeps its connection and takes nothing of its
 // stream is given up, and its place is free.
 func TestUnreadStream(t *testing.T) {
-	engine, log := newFakeEngine(1), &logBuffer{}
-	engine.reply = func(string) string { return strings.Repeat("a", 100) }
-	engine.pause = time.Millisecond
-	o := testOptions(engine)
+	model, log := newFakeModel(1), &logBuffer{}
+	model.reply = func(string) string { return strings.Repeat("a", 100) }
+	model.pause = time.Millisecond
+	o := testOptions()
 	o.BodyTimeout, o.Logger = 50*time.Millisecond, log.logger()
-	s := newTestServer(t, o)
+	s := newTestServer(t, model, o)
 	l := &pipeListener{make(chan net.Conn, 1)}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -209,7 +209,7 @@ func TestUnreadStream(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return strings.Contains(log.String(), "status=499") }, time.Minute, time.Millisecond)
 	require.Zero(t, s.inFlight.Load())
-	require.Positive(t, engine.canceled.Load(), "the engine is told to stop")
+	require.Positive(t, model.canceled.Load(), "the model's context ends")
 	client.Close()
 	stop()
 	close(l.connections)
@@ -218,11 +218,11 @@ func TestUnreadStream(t *testing.T) {
 
 // TestOverload: more requests than places are refused at once.
 func TestOverload(t *testing.T) {
-	engine := newFakeEngine(1)
-	engine.pause = time.Minute
-	o := testOptions(engine)
+	model := newFakeModel(1)
+	model.pause = time.Minute
+	o := testOptions()
 	o.InFlight = 2
-	s := newTestServer(t, o)
+	s := newTestServer(t, model, o)
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan int, 2)
 	for range 2 {
@@ -240,4 +240,122 @@ func TestOverload(t *testing.T) {
 	<-left
 	<-left
 	require.Zero(t, s.inFlight.Load())
+}
+
+// stalled are requests whose body does not come, each refused for another
+// reason or for none.
+var stalled = map[string]string{
+	"chat":          "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n",
+	"unknown path":  "POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n",
+	"no body asked": "GET /healthz HTTP/1.1\r\nHost: localhost\r\n",
+	"wrong type":    "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n",
+	"wrong method":  "DELETE /parse HTTP/1.1\r\nHost: localhost\r\n",
+	"foreign host":  "POST /parse HTTP/1.1\r\nHost: other.example\r\n",
+	"no key":        "POST /admin/adapter HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n",
+	"chunks":        "POST /nothing HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n",
+}
+
+// TestStalledBodies: whatever a request whose body does not come asks for, its
+// connection ends within the time for bodies.
+func TestStalledBodies(t *testing.T) {
+	o := testOptions()
+	o.BodyTimeout, o.AdminKeys = 200*time.Millisecond, []string{adminKey}
+	o.AdaptersDir = t.TempDir()
+	url, _ := start(t, newTestServer(t, newFakeModel(1), o))
+	for name, head := range stalled {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := stall(t, url, head)
+			require.NoError(t, c.SetReadDeadline(time.Now().Add(30*time.Second)))
+			data, err := io.ReadAll(c)
+			require.NoError(t, err, "closed, not timed out")
+			require.Contains(t, string(data), "HTTP/1.1 ", "answered")
+		})
+	}
+}
+
+// stall sends a header and the beginning of a body.
+func stall(t *testing.T, url, head string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	if strings.Contains(head, "chunked") {
+		_, err = io.WriteString(c, head+"\r\n64\r\n{")
+	} else {
+		_, err = io.WriteString(c, head+"Content-Length: 100\r\n\r\n{")
+	}
+	require.NoError(t, err)
+	return c
+}
+
+// TestShutdownWaitsForNoBody: clients that have not sent all do not hold up the
+// end, whatever they ask.
+func TestShutdownWaitsForNoBody(t *testing.T) {
+	o := testOptions()
+	o.BodyTimeout, o.Timeout = time.Hour, time.Hour
+	url, stop := start(t, newTestServer(t, newFakeModel(1), o))
+	for _, head := range stalled {
+		stall(t, url, head)
+	}
+	time.Sleep(50 * time.Millisecond) // they are in
+	ended := make(chan error)
+	go func() { ended <- stop() }()
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(time.Minute):
+		t.Fatal("the end waits for bodies")
+	}
+}
+
+// TestStrangersMakeRoom: however many connections are open without a key, who
+// comes next gets an answer, and one with a key stays.
+func TestStrangersMakeRoom(t *testing.T) {
+	o := testOptions()
+	o.Keys = []string{userKey}
+	s := newTestServer(t, newFakeModel(1), o)
+	s.connections.most = 4
+	url, _ := start(t, s)
+	ask := func(c net.Conn) (int, error) {
+		if _, err := fmt.Fprintf(c, "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", userKey); err != nil {
+			return 0, err
+		}
+		r, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			return 0, err
+		}
+		defer r.Body.Close()
+		_, err = io.Copy(io.Discard, r.Body)
+		return r.StatusCode, err
+	}
+	open := func() net.Conn {
+		c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	user := open()
+	status, err := ask(user)
+	require.NoError(t, err)
+	require.Equal(t, 200, status)
+	var strangers []net.Conn
+	for range 12 {
+		strangers = append(strangers, open())
+	}
+	_, err = io.ReadAll(strangers[0])
+	require.True(t, err == nil || !isTimeout(err), "the first has made room")
+	for _, c := range []net.Conn{user, open()} {
+		status, err := ask(c)
+		require.NoError(t, err)
+		require.Equal(t, 200, status)
+	}
+	s.connections.mu.Lock()
+	defer s.connections.mu.Unlock()
+	require.LessOrEqual(t, len(s.connections.byConn), 4+2)
+}
+
+func isTimeout(err error) bool {
+	t, ok := err.(net.Error)
+	return ok && t.Timeout()
 }

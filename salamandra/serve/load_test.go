@@ -33,7 +33,7 @@ const loadVariable = "SALAMANDRA_LOAD"
 type load struct {
 	url    string
 	client *http.Client
-	want   map[string]string // the answer to a prompt asked alone
+	want   map[string]string // the answer to a prompt asked by itself
 
 	sent, refused atomic.Int64
 	mu            sync.Mutex
@@ -42,15 +42,15 @@ type load struct {
 
 // TestLoad sends requests of all kinds from 64 connections, broken ones and
 // clients that leave among them. Each answer has to be that of its request, the
-// one that the same request alone has, and nothing may be left after it.
+// one that the same request by itself has, and nothing may be left after it.
 func TestLoad(t *testing.T) {
 	t.Run("model", func(t *testing.T) { testLoad(t, newRealServer(t, 0).Server, 80) })
 	t.Run("fake", func(t *testing.T) { // faster, so that more happens side by side
-		engine := newFakeEngine(8)
-		engine.reply = func(prompt string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(prompt))) }
-		o := testOptions(engine)
+		model := newFakeModel(8)
+		model.reply = func(prompt string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(prompt))) }
+		o := testOptions()
 		o.Keys = []string{adminKey}
-		testLoad(t, newTestServer(t, o), 500)
+		testLoad(t, newTestServer(t, model, o), 500)
 	})
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/impulse-salamandra/finetune"
 )
 
 // metrics are counted since the start. Labels are routes, statuses and kinds, of
@@ -60,14 +62,14 @@ func (m *metrics) request(route string, status int, took time.Duration) {
 }
 
 // answered counts what an answer took.
-func (m *metrics) answered(a answer) {
+func (m *metrics) answered(a finetune.Answer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.first.add(a.first)
-	m.tokens["prompt"] += a.usage.Prompt
-	m.tokens["cached"] += a.usage.Cached
-	m.tokens["new"] += a.usage.New
-	m.tokens["forced"] += a.usage.Forced
+	m.first.add(a.FirstToken)
+	m.tokens["prompt"] += a.PromptTokens
+	m.tokens["cached"] += a.CachedTokens
+	m.tokens["new"] += a.NewTokens
+	m.tokens["forced"] += a.ForcedTokens
 }
 
 func (m *metrics) swapped() {

@@ -1,29 +1,28 @@
 package serve
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"time"
 
-	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/generate"
 )
 
 // Options configure a [Server].
 type Options struct {
-	// Models are what is served from the start; the first one answers requests
-	// that name none. All have the tokenizer below.
-	Models []Model
-	// Tokenizer turns text into ids.
-	Tokenizer Tokenizer
-	// StopTokens end an answer.
-	StopTokens []int32
-	// Load makes the model that has the adapter called name, for
-	// /admin/adapter; its Name does not matter. With nil there is no such
-	// endpoint. [AdapterDir.Load] is one.
-	Load func(ctx context.Context, name string) (Model, error)
+	// Name is what requests call the model in "model"; they may leave it out.
+	Name string
+	// Title, Description and Examples, questions one can ask, are what the page
+	// and /v1/models say of the model; what is empty is the contract's.
+	Title, Description string
+	Examples           []string
+	// AdaptersDir, unless empty, is a directory whose directories are adapters of
+	// the model's base, each as lora.Adapter.Write and PEFT leave it, with the
+	// prompt.json of its training. /admin/adapter loads them by name; without
+	// AdaptersDir there is no such endpoint.
+	AdaptersDir string
 
 	// Keys open the endpoints that compute, by "Authorization: Bearer KEY";
 	// without any they are open to all.
@@ -37,20 +36,8 @@ type Options struct {
 	// Insecure lets [Server.Serve] listen beyond this machine without keys.
 	Insecure bool
 
-	Limits
-	// Sampling is used where a request says nothing of it; /parse always does.
-	Sampling salamandra.Sampling
-	// Logger gets a line for each request, never its text, and what fails; those
-	// of /healthz, /readyz and /metrics are at the level of debugging.
-	Logger *slog.Logger
-}
-
-// Limits bound what requests cost.
-type Limits struct {
-	// Context is the number of tokens of prompt and answer together.
-	Context int
-	// MaxNewTokens bounds an answer; /parse and requests that name no length
-	// have this one.
+	// MaxNewTokens is the longest answer that a request may ask for, in tokens.
+	// /parse and requests that name no length have that of the model's options.
 	MaxNewTokens int
 	// InFlight is how many requests are computed or wait for it; one more is
 	// refused with 503.
@@ -66,35 +53,36 @@ type Limits struct {
 	// Rate is how many requests a client, which is a key or an address, may
 	// send in a second on average, and at once; 0 for any number.
 	Rate float64
+
+	// Sampling is used where a request says nothing of it; /parse always does.
+	Sampling generate.Sampling
+	// Logger gets a line for each request, never its text, and what fails; those
+	// of /healthz, /readyz and /metrics are at the level of debugging.
+	Logger *slog.Logger
 }
 
-// DefaultOptions returns an answer of at most 512 tokens in a context of 8,192,
-// 64 requests in flight, a minute for each, 256 KiB of body within ten seconds,
-// no rate limit, and greedy decoding. Models, Tokenizer and StopTokens are still
-// to be set.
+// DefaultOptions returns a model called salamandra, answers of up to 512 tokens, 64
+// requests in flight, a minute for each, 256 KiB of body within ten seconds, no rate
+// limit, greedy decoding, no keys and no log.
 func DefaultOptions() Options {
 	return Options{
-		Limits: Limits{
-			Context: 8192, MaxNewTokens: 512, InFlight: 64, Timeout: time.Minute, MaxBody: 256 << 10, BodyTimeout: 10 * time.Second,
-		},
-		Sampling: salamandra.Greedy(),
+		Name: "salamandra", MaxNewTokens: 512, InFlight: 64, Timeout: time.Minute, MaxBody: 256 << 10, BodyTimeout: 10 * time.Second,
+		Sampling: generate.Greedy(),
 		Logger:   slog.New(slog.DiscardHandler),
 	}
 }
 
-// Validate lists every option that is missing or out of range.
-func (o Options) Validate() error {
+// check lists every option that is missing or out of range.
+func (o Options) check() error {
 	var faults []error
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
 			faults = append(faults, fmt.Errorf("serve: "+format, args...))
 		}
 	}
-	check(len(o.Models) > 0, "no model")
-	check(o.Tokenizer != nil, "no tokenizer")
+	check(o.Name != "", "the model has no name")
 	check(o.Logger != nil, "no logger; slog.DiscardHandler makes one that is silent")
-	check(len(o.StopTokens) > 0, "no stop token: answers would not end")
-	check(o.MaxNewTokens > 0 && o.Context > o.MaxNewTokens, "answers of %d tokens in a context of %d: want 1 or more, and a greater context", o.MaxNewTokens, o.Context)
+	check(o.MaxNewTokens > 0, "answers of %d tokens, want 1 or more", o.MaxNewTokens)
 	check(o.InFlight > 0, "%d requests in flight, want 1 or more", o.InFlight)
 	check(o.Timeout > 0 && o.BodyTimeout > 0, "timeout %v, body timeout %v: want more than 0", o.Timeout, o.BodyTimeout)
 	check(o.MaxBody > 0, "bodies of %d bytes, want 1 or more", o.MaxBody)

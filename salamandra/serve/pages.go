@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 )
 
 //go:embed assets/openapi.yaml
@@ -58,22 +59,25 @@ func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request, _ *entry) error
 	return nil
 }
 
-// health tells that the process answers.
+// health says that the process answers.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request, _ *entry) error {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	return nil
 }
 
-// ready tells whether requests should be sent here.
+// ready says whether requests should be sent here.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request, _ *entry) error {
 	switch {
 	case s.draining.Load():
 		return fail(http.StatusServiceUnavailable, "shutting_down", "", "the server is shutting down")
-	case !s.warm.Load():
+	case !s.isReady():
 		return fail(http.StatusServiceUnavailable, "warming_up", "", "the models are being prepared")
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
 	return nil
 }
 
-func (s *Server) isReady() bool { return s.warm.Load() && !s.draining.Load() }
+// isReady reports whether all models are warm and requests are taken.
+func (s *Server) isReady() bool {
+	return !s.draining.Load() && !slices.ContainsFunc(s.models.all(), func(v *served) bool { return !v.Ready() })
+}

@@ -12,9 +12,9 @@ import (
 
 // TestOpenAPI compares the description with the routes, both ways.
 func TestOpenAPI(t *testing.T) {
-	o := testOptions(newFakeEngine(1))
-	o.Keys, o.Load = []string{userKey}, (&fakeLoader{}).load
-	s := newTestServer(t, o)
+	o := testOptions()
+	o.Keys, o.AdaptersDir = []string{userKey}, t.TempDir()
+	s := newTestServer(t, newFakeModel(1), o)
 	text := do(s, "GET", "/openapi.yaml", "").Body.String()
 	var described []string
 	path := ""
@@ -46,7 +46,7 @@ func TestOpenAPI(t *testing.T) {
 // TestPage: everything the page is made of is in it, and its policy allows
 // nothing else.
 func TestPage(t *testing.T) {
-	s := newTestServer(t, testOptions(newFakeEngine(1)))
+	s := newTestServer(t, newFakeModel(1), testOptions())
 	w := do(s, "GET", "/", "")
 	require.Equal(t, http.StatusOK, w.Code)
 	policy := w.Header().Get("Content-Security-Policy")
@@ -65,6 +65,19 @@ func TestPage(t *testing.T) {
 		require.NotContains(t, page, unsafe, "text of models is put in as text")
 	}
 	require.Equal(t, http.StatusOK, do(s, "HEAD", "/", "").Code)
+}
+
+// TestPageElements: the elements that the script names are in the page.
+func TestPageElements(t *testing.T) {
+	named := regexp.MustCompile(`\bat\("(\w+)"\)`).FindAllStringSubmatch(pageScript, -1)
+	if len(named) < 20 {
+		t.Fatalf("%d elements found in the script", len(named))
+	}
+	for _, m := range named {
+		if !strings.Contains(pageText, ` id="`+m[1]+`"`) {
+			t.Errorf("no element %s", m[1])
+		}
+	}
 }
 
 // TestPageTexts: each text of the page exists in all three languages.
@@ -87,12 +100,12 @@ func TestPageTexts(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	s := newTestServer(t, testOptions(newFakeEngine(1)))
+	s := newTestServer(t, newFakeModel(1), testOptions())
 	require.Equal(t, 200, do(s, "GET", "/healthz", "").Code)
 	w := do(s, "GET", "/readyz", "")
 	require.Equal(t, 503, w.Code)
 	require.Equal(t, "warming_up", problem(t, w).Code)
-	require.NoError(t, s.Warm(t.Context()))
+	require.NoError(t, s.warm(t.Context()))
 	require.Equal(t, 200, do(s, "GET", "/readyz", "").Code)
 	s.Close()
 	w = do(s, "GET", "/readyz", "")
@@ -103,7 +116,7 @@ func TestHealth(t *testing.T) {
 
 // TestMetrics reads the text format back, line by line.
 func TestMetrics(t *testing.T) {
-	s := newTestServer(t, testOptions(newFakeEngine(1)))
+	s := newTestServer(t, newFakeModel(1), testOptions())
 	for range 3 {
 		require.Equal(t, 200, do(s, "POST", "/parse", `{"query": "a"}`).Code)
 	}

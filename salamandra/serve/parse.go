@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,8 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/impulse-salamandra/finetune/chatml"
-	"github.com/impulse-salamandra/finetune/salamandra/constrain"
+	"github.com/impulse-salamandra/finetune"
 )
 
 // parseRequest is the body of /parse.
@@ -18,15 +18,21 @@ type parseRequest struct {
 	Language string `json:"language"`
 	Model    string `json:"model"`
 	Timing   bool   `json:"timing"`
+	Stream   bool   `json:"stream"`
 }
 
-// parseAnswer is what /parse answers with if it is asked for timing; else the
-// answer alone.
+// parseAnswer is what /parse answers with if it is asked for timing, and the last
+// event of a stream; else only the answer.
 type parseAnswer struct {
 	Answer json.RawMessage `json:"answer"`
 	Model  string          `json:"model"`
 	Timing parseTiming     `json:"timing"`
 	Usage  parseUsage      `json:"usage"`
+}
+
+// parsePiece is an event of a stream: what the model wrote since the last one.
+type parsePiece struct {
+	Text string `json:"text"`
 }
 
 type parseTiming struct {
@@ -59,47 +65,83 @@ func (s *Server) parse(w http.ResponseWriter, r *http.Request, e *entry) error {
 		return err
 	}
 	defer leave()
-	q, err := s.parseQuestion(model, ask)
+	if ask.Stream {
+		return s.streamParse(w, r, e, model, ask)
+	}
+	a, err := s.ask(r.Context(), e, func(ctx context.Context) (finetune.Answer, error) {
+		return s.parseAnswer(ctx, model, ask, nil)
+	})
+	if err == nil {
+		err = complete(model, a)
+	}
 	if err != nil {
-		return err
+		return parseFailure(err)
 	}
-	a, err := s.ask(r.Context(), q, nil)
-	e.usage = a.usage
-	if err != nil {
-		return err
-	}
-	if !a.complete || !json.Valid([]byte(a.text)) {
-		return fmt.Errorf("serve: model %s: the constrained answer is not complete JSON", model.Name)
-	}
-	w.Header().Set("Server-Timing", fmt.Sprintf("first;dur=%.1f, total;dur=%.1f", milliseconds(a.first), milliseconds(a.total)))
+	w.Header().Set("Server-Timing", fmt.Sprintf("first;dur=%.1f, total;dur=%.1f", milliseconds(a.FirstToken), milliseconds(a.total)))
 	if !ask.Timing {
-		writeBytes(w, http.StatusOK, "application/json", []byte(a.text))
+		writeBytes(w, http.StatusOK, "application/json", []byte(a.Text))
 		return nil
 	}
-	writeJSON(w, http.StatusOK, parseAnswer{
-		Answer: json.RawMessage(a.text), Model: model.Name, Timing: parseTiming{milliseconds(a.first), milliseconds(a.total)}, Usage: parseUsage(a.usage),
-	})
+	writeJSON(w, http.StatusOK, a.timed(model))
 	return nil
 }
 
-// parseQuestion puts a query into the prompt of training.
-func (s *Server) parseQuestion(model *served, ask parseRequest) (question, error) {
-	if model.grammar == nil {
-		return question{}, fail(http.StatusUnprocessableEntity, "no_schema", "model", "this model has no schema to answer by; /v1/chat/completions asks it")
+// complete fails if a constrained answer is not what it has to be.
+func complete(m *served, a answer) error {
+	if !a.Complete || !json.Valid([]byte(a.Text)) {
+		return fmt.Errorf("serve: model %s: the constrained answer is not complete JSON", m.name)
 	}
-	prompt, err := model.prompt(s.opts.Tokenizer, []chatml.Message{{Role: chatml.User, Content: ask.Query}})
+	return nil
+}
+
+func (a answer) timed(m *served) parseAnswer {
+	return parseAnswer{
+		Answer: json.RawMessage(a.Text), Model: m.name, Timing: parseTiming{milliseconds(a.FirstToken), milliseconds(a.total)},
+		Usage: parseUsage{a.PromptTokens, a.CachedTokens, a.NewTokens, a.ForcedTokens},
+	}
+}
+
+// streamParse answers in server-sent events: the text piece by piece, then the
+// answer with its timing.
+func (s *Server) streamParse(w http.ResponseWriter, r *http.Request, e *entry, m *served, ask parseRequest) error {
+	events := s.events(w)
+	a, err := s.ask(r.Context(), e, func(ctx context.Context) (finetune.Answer, error) {
+		ctx, onText, done := events.whileWriting(ctx, func(piece string) error { return events.send(parsePiece{piece}) })
+		defer done()
+		return s.parseAnswer(ctx, m, ask, func(_ int, piece string) { onText(piece) })
+	})
+	if err == nil {
+		err = complete(m, a)
+	}
 	if err != nil {
-		return question{}, err
+		return events.fail(parseFailure(err))
 	}
-	constraint, err := model.constraint(s.vocabulary, ask.Query, ask.Language)
-	var f *failure
-	if upper := strings.ToUpper(ask.Language); errors.As(err, &f) && f.param == "language" && upper != ask.Language {
-		var other *constrain.Matcher // as the schema may write it
-		if other, _ = model.constraint(s.vocabulary, ask.Query, upper); other != nil {
-			constraint, err = other, nil
+	return errors.Join(events.send(a.timed(m)), events.end())
+}
+
+// parseAnswer asks the model. A schema may write languages in capitals.
+func (s *Server) parseAnswer(ctx context.Context, m model, ask parseRequest, onText func(int, string)) (finetune.Answer, error) {
+	opts := finetune.AskOptions{Language: ask.Language, Sampling: &s.opts.Sampling, OnText: onText}
+	answers, err := m.AskAll(ctx, []string{ask.Query}, opts)
+	var r *finetune.RequestError
+	if upper := strings.ToUpper(ask.Language); errors.As(err, &r) && r.Field == "language" && upper != ask.Language {
+		opts.Language = upper
+		if other, again := m.AskAll(ctx, []string{ask.Query}, opts); again == nil {
+			answers, err = other, nil
 		}
 	}
-	return question{model: model, field: "query", prompt: prompt, sampling: s.opts.Sampling, most: s.opts.MaxNewTokens, constraint: constraint}, err
+	if err != nil {
+		return finetune.Answer{}, err
+	}
+	return answers[0], nil
+}
+
+// parseFailure says what is wrong with a query in the words of /parse.
+func parseFailure(err error) error {
+	if errors.Is(err, finetune.ErrNoSchema) {
+		return fail(http.StatusUnprocessableEntity, "no_schema", "model", "this model has no schema to answer by; /v1/chat/completions asks it")
+	}
+	return err
 }
 
 func milliseconds(d time.Duration) float64 {

@@ -3,87 +3,95 @@ package serve
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/impulse-salamandra/finetune/salamandra/constrain"
+	"github.com/impulse-salamandra/finetune"
 )
 
 // Server is an http.Handler that answers with models. Its paths begin at its
 // root: in another mux, http.StripPrefix puts it under one.
 type Server struct {
-	opts       Options
-	models     *registry
-	vocabulary *constrain.Vocabulary
-	schemas    *schemaCache
-	users      keyring
-	admins     keyring
-	limits     *rateLimits
-	origins    *http.CrossOriginProtection
-	metrics    *metrics
-	routes     map[string]*route
+	opts    Options
+	models  registry
+	users   keyring
+	admins  keyring
+	limits  *rateLimits
+	origins *http.CrossOriginProtection
+	metrics *metrics
+	routes  map[string]*route
 
-	inFlight       atomic.Int64
-	warm, draining atomic.Bool
+	loading sync.Mutex // of adapters; guards made
+	with    func(ctx context.Context, adapterDir string) (model, error)
+	made    []*served // closed with the server
+
+	inFlight    atomic.Int64
+	draining    atomic.Bool
+	connections *connections
 }
 
-// New makes a server. It reads the schemas of the models' contracts, and does
-// not compute anything yet: see [Server.Warm].
-func New(opts Options) (*Server, error) {
-	if err := opts.Validate(); err != nil {
+// New makes a server of a model, which it does not close: that is done after the
+// server is closed. The model may be opened with NoWarmUp; then /readyz says no until
+// [finetune.Model.Warm], which [Server.Serve] calls, has returned. A model with a
+// schema that answers cannot be kept to is refused.
+func New(m *finetune.Model, opts Options) (*Server, error) {
+	return newServer(m, func(ctx context.Context, dir string) (model, error) { return m.With(ctx, dir) }, opts)
+}
+
+func newServer(m model, with func(context.Context, string) (model, error), opts Options) (*Server, error) {
+	if err := errors.Join(opts.check(), checkModel(opts.Name, m)); err != nil {
 		return nil, err
 	}
 	s := &Server{
-		opts:       opts,
-		models:     newRegistry(),
-		vocabulary: constrain.TokenizerVocabulary(opts.Tokenizer, opts.StopTokens),
-		schemas:    newSchemaCache(),
-		users:      newKeyring(opts.Keys),
-		admins:     newKeyring(opts.AdminKeys),
-		limits:     newRateLimits(opts.Rate),
-		origins:    http.NewCrossOriginProtection(),
-		metrics:    newMetrics(),
+		opts:    opts,
+		users:   newKeyring(opts.Keys),
+		admins:  newKeyring(opts.AdminKeys),
+		limits:  newRateLimits(opts.Rate),
+		origins: http.NewCrossOriginProtection(),
+		metrics: newMetrics(),
+		with:    with,
+
+		connections: newConnections(maxStrangers),
 	}
 	if s.admins.empty() {
 		s.admins = s.users
 	}
 	s.routes = s.makeRoutes()
-	for _, m := range opts.Models {
-		served, err := s.prepare(m)
-		if err != nil {
-			return nil, err
-		}
-		if !s.models.add(served) {
-			return nil, fmt.Errorf("serve: two models are called %q", m.Name)
-		}
-	}
+	v := &served{model: m, name: opts.Name, texts: people{opts.Title, opts.Description, opts.Examples}}
+	s.models.add(v)
+	s.note(v, "")
 	return s, nil
 }
 
-// Warm computes the beginning that all prompts of a model share, and an answer
-// with each model, so that programs are compiled before the first request; then
-// /readyz says yes.
-func (s *Server) Warm(ctx context.Context) error {
-	for _, m := range s.models.all() {
-		err := s.warmModel(ctx, m)
-		m.release()
-		if err != nil {
-			return fmt.Errorf("serve: model %s: %w", m.Name, err)
+// warm makes the models as fast as they are later; then /readyz says yes.
+func (s *Server) warm(ctx context.Context) error {
+	for _, v := range s.models.all() {
+		if err := v.Warm(ctx); err != nil {
+			return fmt.Errorf("serve: model %s: %w", v.name, err)
 		}
 	}
-	s.warm.Store(true)
 	return nil
 }
 
-// Close frees the models once no request uses them. Requests that come later
-// are refused.
+// Close refuses requests that come later, and closes the models that LoadAdapter put
+// beside the first one.
 func (s *Server) Close() {
 	s.draining.Store(true)
-	s.models.close()
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	for _, v := range s.made {
+		if err := v.Close(); err != nil {
+			s.opts.Logger.Error(err.Error(), "model", v.name)
+		}
+	}
+	s.made = nil
 }
 
 // route is what is done with one path.
@@ -93,8 +101,14 @@ type route struct {
 	access  access
 }
 
-// handler answers a request, or returns what the client is told instead.
+// handler answers a request, or returns the error that the client gets instead.
 type handler func(w http.ResponseWriter, r *http.Request, e *entry) error
+
+// modelPath is followed by the name of a model; modelRoute is all such paths.
+const (
+	modelPath  = "/v1/models/"
+	modelRoute = modelPath + "{model}"
+)
 
 func (s *Server) makeRoutes() map[string]*route {
 	table := map[string]*route{}
@@ -107,12 +121,13 @@ func (s *Server) makeRoutes() map[string]*route {
 	add("POST", "/parse", forUsers, s.parse)
 	add("POST", "/v1/chat/completions", forUsers, s.chat)
 	add("GET", "/v1/models", forUsers, s.listModels)
+	add("GET", modelRoute, forUsers, s.showModel)
 	add("GET", "/metrics", forUsers, s.showMetrics)
 	add("GET", "/healthz", forAll, s.health)
 	add("GET", "/readyz", forAll, s.ready)
 	add("GET", "/openapi.yaml", forAll, s.openAPI)
 	add("GET", "/", forAll, s.page)
-	if s.opts.Load != nil && !s.admins.empty() {
+	if s.opts.AdaptersDir != "" && !s.admins.empty() {
 		add("POST", "/admin/adapter", forAdmins, s.swapAdapter)
 	}
 	return table
@@ -121,8 +136,8 @@ func (s *Server) makeRoutes() map[string]*route {
 // entry is what the log says of a request.
 type entry struct {
 	id, route, model string
-	client           string // whose rate limit holds
-	usage            usage
+	client           string          // whose rate limit holds
+	usage            finetune.Answer // its tokens
 	err              *failure
 }
 
@@ -135,6 +150,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Request-Id", e.id)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
+	s.awaitBody(out, r)
+	defer connectionOf(r).rest()
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
@@ -157,7 +174,11 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request, e *entry) error 
 	if err := s.checkOrigin(r); err != nil {
 		return err
 	}
-	found, ok := s.routes[r.URL.Path]
+	path := r.URL.Path
+	if strings.HasPrefix(path, modelPath) {
+		path = modelRoute
+	}
+	found, ok := s.routes[path]
 	if !ok {
 		return fail(http.StatusNotFound, "not_found", "", "there is nothing at this path; /openapi.yaml describes what there is")
 	}
@@ -220,7 +241,7 @@ func (s *Server) account(r *http.Request, e *entry, out *recorder, took time.Dur
 		slog.Duration("took", took), slog.Int64("bytes", out.bytes), slog.String("remote", r.RemoteAddr),
 	}
 	if e.model != "" {
-		attrs = append(attrs, slog.String("model", e.model), slog.Int("prompt", e.usage.Prompt), slog.Int("cached", e.usage.Cached), slog.Int("new", e.usage.New))
+		attrs = append(attrs, slog.String("model", e.model), slog.Int("prompt", e.usage.PromptTokens), slog.Int("cached", e.usage.CachedTokens), slog.Int("new", e.usage.NewTokens))
 	}
 	if e.err != nil {
 		attrs = append(attrs, slog.String("code", e.err.code))

@@ -2,47 +2,33 @@
 // Model text comes into the page as text nodes alone.
 const texts = {
   ca: {
-    tagline: "De preguntes a filtres de cerca", question: "Què busqueu?", queryLanguage: "Llengua de la consulta", auto: "Automàtica",
-    model: "Model", key: "Clau d'accés", send: "Analitza", stop: "Atura", fields: "Camps", nothing: "Cap camp amb valor.",
-    copy: "Copia", copied: "Copiat", valid: "La resposta sempre és JSON vàlid segons l'esquema.",
-    total: "en total", first: "fins al primer token", tokens: "tokens", needKey: "Aquest servidor demana una clau d'accés.",
-    offline: "No s'ha pogut connectar amb el servidor.", failed: "Error",
-    examples: ["Projectes sobre hidrogen verd a Catalunya des de 2020", "Quins projectes europeus té la UPC sobre robòtica?", "Intel·ligència artificial en salut, H2020"],
-    names: {
-      "doc_type": "Tipus de document", "filters": "Filtres", "programme": "Programa", "funding_level": "Finançament", "year": "Any", "location": "Lloc",
-      "location_level": "Àmbit del lloc", "organisations": "Organització", "type": "Tipus", "name": "Nom", "semantic_query": "Tema",
-      "query_rewrite": "Consulta reescrita", "meta": "Consulta", "lang": "Llengua", "notes": "Notes",
-    },
+    question: "La vostra pregunta", answerLanguage: "Llengua", auto: "Automàtica", model: "Model", key: "Clau d'accés",
+    send: "Pregunta", stop: "Atura", fields: "Camps", answer: "Resposta", nothing: "Cap camp amb valor.", copy: "Copia", copied: "Copiat",
+    valid: "Les respostes sempre són JSON vàlid segons l'esquema.", outline: "Una resposta conté", history: "Preguntes d'aquesta visita",
+    total: "en total", first: "fins al primer token", tokens: "tokens", cut: "La resposta s'ha tallat: ha arribat a la llargada màxima.",
+    needKey: "Aquest servidor demana una clau d'accés.", offline: "No s'ha pogut connectar amb el servidor.", broken: "La resposta s'ha interromput.", failed: "Error",
+    list: "llista", string: "text", number: "nombre", integer: "enter", boolean: "sí o no",
   },
   es: {
-    tagline: "De preguntas a filtros de búsqueda", question: "¿Qué buscas?", queryLanguage: "Idioma de la consulta", auto: "Automático",
-    model: "Modelo", key: "Clave de acceso", send: "Analizar", stop: "Detener", fields: "Campos", nothing: "Ningún campo con valor.",
-    copy: "Copiar", copied: "Copiado", valid: "La respuesta siempre es JSON válido según el esquema.",
-    total: "en total", first: "hasta el primer token", tokens: "tokens", needKey: "Este servidor pide una clave de acceso.",
-    offline: "No se ha podido conectar con el servidor.", failed: "Error",
-    examples: ["Proyectos sobre hidrógeno verde en Cataluña desde 2020", "¿Qué proyectos europeos tiene la UPC sobre robótica?", "Inteligencia artificial en salud, H2020"],
-    names: {
-      "doc_type": "Tipo de documento", "filters": "Filtros", "programme": "Programa", "funding_level": "Financiación", "year": "Año", "location": "Lugar",
-      "location_level": "Ámbito del lugar", "organisations": "Organización", "type": "Tipo", "name": "Nombre", "semantic_query": "Tema",
-      "query_rewrite": "Consulta reescrita", "meta": "Consulta", "lang": "Idioma", "notes": "Notas",
-    },
+    question: "Tu pregunta", answerLanguage: "Idioma", auto: "Automático", model: "Modelo", key: "Clave de acceso",
+    send: "Preguntar", stop: "Detener", fields: "Campos", answer: "Respuesta", nothing: "Ningún campo con valor.", copy: "Copiar", copied: "Copiado",
+    valid: "Las respuestas siempre son JSON válido según el esquema.", outline: "Una respuesta contiene", history: "Preguntas de esta visita",
+    total: "en total", first: "hasta el primer token", tokens: "tokens", cut: "La respuesta se ha cortado: ha llegado a la longitud máxima.",
+    needKey: "Este servidor pide una clave de acceso.", offline: "No se ha podido conectar con el servidor.", broken: "La respuesta se ha interrumpido.", failed: "Error",
+    list: "lista", string: "texto", number: "número", integer: "entero", boolean: "sí o no",
   },
   en: {
-    tagline: "From questions to search filters", question: "What are you looking for?", queryLanguage: "Query language", auto: "Automatic",
-    model: "Model", key: "Access key", send: "Analyse", stop: "Stop", fields: "Fields", nothing: "No field has a value.",
-    copy: "Copy", copied: "Copied", valid: "The answer is always valid JSON of the schema.",
-    total: "in all", first: "to the first token", tokens: "tokens", needKey: "This server asks for an access key.",
-    offline: "The server could not be reached.", failed: "Error",
-    examples: ["Projects on green hydrogen in Catalonia since 2020", "Which European projects does UPC have on robotics?", "Artificial intelligence in health, H2020"],
-    names: {
-      "doc_type": "Document type", "filters": "Filters", "programme": "Programme", "funding_level": "Funding", "year": "Year", "location": "Place",
-      "location_level": "Level of the place", "organisations": "Organisation", "type": "Type", "name": "Name", "semantic_query": "Topic",
-      "query_rewrite": "Rewritten query", "meta": "Query", "lang": "Language", "notes": "Notes",
-    },
+    question: "Your question", answerLanguage: "Language", auto: "Automatic", model: "Model", key: "Access key",
+    send: "Ask", stop: "Stop", fields: "Fields", answer: "Answer", nothing: "No field has a value.", copy: "Copy", copied: "Copied",
+    valid: "Answers are always valid JSON of the schema.", outline: "An answer holds", history: "Questions of this visit",
+    total: "in all", first: "to the first token", tokens: "tokens", cut: "The answer was cut: it reached the greatest length.",
+    needKey: "This server asks for an access key.", offline: "The server could not be reached.", broken: "The answer broke off.", failed: "Error",
+    list: "list", string: "text", number: "number", integer: "whole number", boolean: "yes or no",
   },
 };
 const at = (id) => document.getElementById(id);
-let language = "en", running = null, last = null;
+let language = "en", running = null, last = null, model = null, copyable = "";
+const visits = [];
 
 function say(name) { return texts[language][name]; }
 
@@ -51,13 +37,8 @@ function speak(to) {
   document.documentElement.lang = language;
   for (const e of document.querySelectorAll("[data-text]")) e.textContent = say(e.dataset.text);
   for (const b of document.querySelectorAll("[data-language]")) b.setAttribute("aria-pressed", b.dataset.language === language);
-  at("examples").replaceChildren(...say("examples").map((text) => {
-    const b = element("button", "", text);
-    b.type = "button";
-    b.addEventListener("click", () => { at("query").value = text; at("form").requestSubmit(); });
-    return b;
-  }));
-  if (running) at("send").firstElementChild.textContent = say("stop");
+  if (running) at("sendText").textContent = say("stop");
+  if (model) describe();
   if (last) show(last);
   try { localStorage.setItem("language", language); } catch { /* not kept */ }
 }
@@ -67,6 +48,86 @@ function element(tag, style, ...children) {
   if (style) e.className = style;
   e.append(...children);
   return e;
+}
+
+function button(style, text, action) {
+  const b = element("button", style, text);
+  b.type = "button";
+  b.addEventListener("click", action);
+  return b;
+}
+
+// resolve follows references within the schema, and takes the branch that is not null.
+function resolve(node, depth = 0) {
+  if (!node || typeof node !== "object" || depth > 8) return {};
+  if (typeof node.$ref === "string" && node.$ref.startsWith("#")) {
+    const steps = node.$ref.slice(1).split("/").slice(1).map((s) => decodeURIComponent(s).replaceAll("~1", "/").replaceAll("~0", "~"));
+    return { ...resolve(steps.reduce((n, s) => n?.[s], model.schema), depth + 1), ...(node.title ? { title: node.title } : {}) };
+  }
+  const branch = (node.anyOf || node.oneOf || node.allOf || []).map((b) => resolve(b, depth + 1)).find((b) => b.type !== "null");
+  return branch ? { ...branch, ...node } : node;
+}
+
+function child(node, key) { return resolve(resolve(node).properties?.[key]); }
+
+function nameOf(node, key) {
+  const words = key.replaceAll("_", " ");
+  return node.title || words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+function kind(node) {
+  if (node.enum) return node.enum.filter((v) => v !== null).map(String).join(" · ");
+  if ("const" in node) return String(node.const);
+  const types = [].concat(node.type || []).filter((t) => t !== "null");
+  return types.map((t) => (t === "array" ? say("list") : say(t) || t)).join(" · ");
+}
+
+// outline lists the fields of an answer, with the names that lead there.
+function outline(node, path = [], names = [], depth = 0) {
+  return Object.keys(node.properties || {}).flatMap((key) => {
+    const inner = child(node, key), here = [...path, key], shown = [...names, nameOf(inner, key)];
+    if (model.request_values?.[here.join(".")]) return [];
+    const item = inner.items ? resolve(inner.items) : inner;
+    if (item.properties && depth < 4) return outline(item, here, shown, depth + 1);
+    return [[shown, kind(item) + (inner.items ? ` (${say("list")})` : ""), inner.description]];
+  });
+}
+
+// answerLanguages are those that the answer can be told to name.
+function answerLanguages() {
+  const place = Object.entries(model.request_values || {}).find(([, value]) => value === "language")?.[0];
+  if (!place || !model.schema) return [];
+  return (place.split(".").reduce(child, model.schema).enum || []).filter((v) => typeof v === "string");
+}
+
+function languageName(code) {
+  try {
+    const name = new Intl.DisplayNames([language], { type: "language" }).of(code.toLowerCase());
+    return name.charAt(0).toUpperCase() + name.slice(1);
+  } catch {
+    return code;
+  }
+}
+
+// describe shows what the model says of itself.
+function describe() {
+  at("title").textContent = document.title = model.title || model.id;
+  at("description").textContent = model.description || "";
+  at("description").hidden = !model.description;
+  at("examples").replaceChildren(...(model.examples || []).map((text) => button("", text, () => {
+    at("query").value = text;
+    if (!running) at("form").requestSubmit();
+  })));
+  at("examples").hidden = !model.examples?.length;
+  const chosen = at("answerLanguage").value, codes = answerLanguages();
+  at("answerLanguage").replaceChildren(new Option(say("auto"), ""), ...codes.map((c) => new Option(languageName(c), c)));
+  at("answerLanguage").value = codes.includes(chosen) ? chosen : "";
+  at("answerLanguages").hidden = codes.length === 0;
+  const rows = model.schema ? outline(resolve(model.schema)) : [];
+  at("outlineFields").replaceChildren(...rows.map(([names, what, note]) => element("li", "",
+    element("b", "", names.join(" › ")), element("span", "", note || what))));
+  at("outline").hidden = rows.length === 0 || last !== null || running !== null;
+  at("valid").hidden = !model.parse;
 }
 
 // highlight returns a value as the lines of indented JSON.
@@ -102,12 +163,14 @@ function highlight(value) {
 }
 
 // leaves lists what has a value, with the names that lead there.
-function leaves(value, path) {
+function leaves(value, node, names) {
   if (value === null || value === "") return [];
-  if (typeof value !== "object") return [[path, String(value)]];
-  const name = (key) => say("names")[key] || key.replaceAll("_", " ");
-  return Object.entries(value).flatMap(([key, item]) =>
-    leaves(item, Array.isArray(value) ? [...path.slice(0, -1), `${path.at(-1) || ""} ${Number(key) + 1}`] : [...path, name(key)]));
+  if (typeof value !== "object") return [[names, String(value)]];
+  return Object.entries(value).flatMap(([key, item]) => {
+    if (!Array.isArray(value)) return leaves(item, child(node, key), [...names, nameOf(child(node, key), key)]);
+    const inner = resolve(resolve(node).items), own = `${names.at(-1) || ""} ${Number(key) + 1}`;
+    return leaves(item, inner, [...names.slice(0, -1), own]);
+  });
 }
 
 function seconds(ms) {
@@ -115,20 +178,52 @@ function seconds(ms) {
   return `${(ms / 1000).toLocaleString(language, { maximumFractionDigits: 2 })} s`;
 }
 
-function show(reply) {
-  last = reply;
-  const figure = (value, name) => element("li", "", element("b", "", value), name);
-  at("figures").replaceChildren(
-    figure(seconds(reply.timing.total_ms), say("total")),
-    figure(seconds(reply.timing.first_token_ms), say("first")),
-    figure(String(reply.usage.completion_tokens), say("tokens")));
-  const asked = reply.query;
-  const rows = leaves(reply.answer, []).filter(([, text]) => text !== asked).map(([path, text]) =>
-    element("div", "", element("dt", "", path.join(" › ")), element("dd", "", text)));
-  at("fields").replaceChildren(...rows);
-  at("empty").hidden = rows.length > 0;
-  at("json").replaceChildren(...highlight(reply.answer));
+// begin makes room for an answer under way.
+function begin(query) {
+  at("asked").textContent = query;
+  at("figures").replaceChildren();
+  at("fields").replaceChildren();
+  at("fieldsCard").hidden = model?.parse === false;
+  at("empty").hidden = at("copy").hidden = true;
+  at("textTitle").textContent = model?.parse === false ? say("answer") : "JSON";
+  at("text").replaceChildren();
+  at("outline").hidden = at("result").hidden = true;
+}
+
+function write(piece) {
+  at("text").append(piece);
   at("result").hidden = false;
+}
+
+function show(visit) {
+  last = visit;
+  const figure = (value, name) => element("li", "", element("b", "", value), name);
+  at("asked").textContent = visit.query;
+  at("figures").replaceChildren(figure(seconds(visit.total), say("total")),
+    ...(visit.first ? [figure(seconds(visit.first), say("first"))] : []), figure(String(visit.tokens), say("tokens")));
+  const json = visit.answer !== undefined;
+  copyable = json ? JSON.stringify(visit.answer, null, 2) : visit.text;
+  at("textTitle").textContent = json ? "JSON" : say("answer");
+  at("text").replaceChildren(...(json ? highlight(visit.answer) : [visit.text, ...(visit.cut ? [element("span", "line p", say("cut"))] : [])]));
+  const rows = json ? leaves(visit.answer, visit.schema, []).filter(([, text]) => text !== visit.query) : [];
+  at("fields").replaceChildren(...rows.map(([names, text]) =>
+    element("div", "", element("dt", "", names.join(" › ")), element("dd", "", text))));
+  at("fieldsCard").hidden = !json;
+  at("empty").hidden = rows.length > 0;
+  at("copy").hidden = !navigator.clipboard; // which pages without TLS have on localhost alone
+  at("outline").hidden = true;
+  at("result").hidden = false;
+  listVisits();
+}
+
+function listVisits() {
+  at("visits").replaceChildren(...visits.toReversed().map((v) => {
+    const b = button("", "", () => { if (!running) { at("query").value = v.query; show(v); scrollTo({ top: 0 }); } });
+    b.append(element("span", "", v.query), element("time", "", v.at.toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" })));
+    if (v === last) b.setAttribute("aria-current", "true");
+    return element("li", "", b);
+  }));
+  at("history").hidden = visits.length < 2;
 }
 
 function complain(text) {
@@ -136,56 +231,113 @@ function complain(text) {
   at("error").hidden = text === "";
 }
 
-async function call(path, options) {
+async function call(path, options = {}) {
   const headers = { ...options.headers };
   if (at("key").value) headers.Authorization = `Bearer ${at("key").value}`;
   const response = await fetch(path, { ...options, headers });
+  if (response.ok) return response;
   if (response.status === 401) {
     at("keys").hidden = false;
     at("key").focus();
+    throw new Error(say("needKey"));
   }
-  const body = await response.json();
-  if (!response.ok) {
-    throw new Error(response.status === 401 ? say("needKey") : `${say("failed")} ${response.status}: ${body.error.message}`);
+  throw new Error(`${say("failed")} ${response.status}: ${(await response.json()).error.message}`);
+}
+
+// events gives the events of a stream, and fails if it breaks off.
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ""; ;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error(say("broken"));
+    const parts = (text + value).split("\n\n");
+    text = parts.pop();
+    for (const part of parts) {
+      const data = part.replace(/^data: /, "");
+      if (data === "[DONE]") return;
+      const event = JSON.parse(data);
+      if (event.error) throw new Error(`${say("failed")}: ${event.error.message}`);
+      yield event;
+    }
   }
-  return body;
 }
 
 async function listModels() {
   try {
-    const models = (await call("v1/models", {})).data.filter((m) => m.parse);
+    const models = (await (await call("v1/models")).json()).data;
+    const chosen = at("model").value;
     at("model").replaceChildren(...models.map((m) => new Option(m.id, m.id)));
+    if (models.some((m) => m.id === chosen)) at("model").value = chosen;
     at("models").hidden = models.length < 2;
-  } catch { /* the query will tell */ }
+    await chooseModel();
+  } catch (e) { complain(e instanceof TypeError ? say("offline") : e.message); }
+}
+
+async function chooseModel() {
+  model = await (await call(`v1/models/${encodeURIComponent(at("model").value)}`)).json();
+  complain("");
+  describe();
+}
+
+// answer asks the model, in its schema or in free text.
+async function answer(query, signal) {
+  const start = performance.now(), schema = model?.schema;
+  const visit = { query, text: "", tokens: 0, schema, at: new Date() };
+  const body = { stream: true };
+  if (at("model").value) body.model = at("model").value;
+  const free = model?.parse === false;
+  if (free) Object.assign(body, { messages: [{ role: "user", content: query }], stream_options: { include_usage: true } });
+  else Object.assign(body, { query }, at("answerLanguage").value && { language: at("answerLanguage").value });
+  const response = await call(free ? "v1/chat/completions" : "parse", {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal,
+  });
+  for await (const e of events(response)) {
+    const piece = free ? e.choices[0]?.delta.content : e.text;
+    if (piece) {
+      visit.first ??= performance.now() - start;
+      visit.text += piece;
+      write(piece);
+    }
+    if (e.choices?.[0]?.finish_reason === "length") visit.cut = true;
+    if (e.usage) visit.tokens = e.usage.completion_tokens;
+    if (e.timing) visit.first = e.timing.first_token_ms;
+    if (e.answer !== undefined) visit.answer = e.answer;
+  }
+  visit.total = performance.now() - start;
+  return visit;
 }
 
 async function ask(query) {
   running = new AbortController();
-  const send = at("send");
+  const send = at("send"), start = performance.now();
+  const tick = () => { at("elapsed").textContent = `${((performance.now() - start) / 1000).toLocaleString(language, { minimumFractionDigits: 1, maximumFractionDigits: 1 })} s`; };
   send.dataset.busy = "";
-  send.firstElementChild.textContent = say("stop");
+  at("sendText").textContent = say("stop");
+  at("elapsed").hidden = false;
+  tick();
+  const timer = setInterval(tick, 100);
   at("result").setAttribute("aria-busy", "true");
   complain("");
+  const before = last;
+  begin(query);
   try {
-    const body = { query, timing: true };
-    if (at("language").value) body.language = at("language").value;
-    if (at("model").value) body.model = at("model").value;
-    const reply = await call("parse", {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal: running.signal,
-    });
-    show({ ...reply, query });
-    if (!at("model").value) listModels();
+    const visit = await answer(query, running.signal);
+    visits.push(visit);
+    show(visit);
+    if (!model) listModels();
   } catch (e) {
-    if (e.name !== "AbortError") {
-      at("result").hidden = true; // it answers another query
-      last = null;
-      complain(e instanceof TypeError ? say("offline") : e.message);
-    }
+    last = null;
+    if (e.name !== "AbortError") complain(e instanceof TypeError ? say("offline") : e.message);
+    else if (before) show(before);
+    if (!last) at("result").hidden = true; // it answers another question
   }
   running = null;
+  clearInterval(timer);
   delete send.dataset.busy;
-  send.firstElementChild.textContent = say("send");
+  at("elapsed").hidden = true;
+  at("sendText").textContent = say("send");
   at("result").removeAttribute("aria-busy");
+  if (model) describe();
 }
 
 at("form").addEventListener("submit", (e) => {
@@ -201,9 +353,9 @@ at("query").addEventListener("keydown", (e) => {
   }
 });
 at("key").addEventListener("change", listModels);
-at("copy").hidden = !navigator.clipboard; // which pages without TLS have on localhost alone
+at("model").addEventListener("change", () => chooseModel().catch((e) => complain(e.message)));
 at("copy").addEventListener("click", async () => {
-  await navigator.clipboard.writeText(JSON.stringify(last.answer, null, 2));
+  await navigator.clipboard.writeText(copyable);
   at("copy").textContent = say("copied");
   setTimeout(() => { at("copy").textContent = say("copy"); }, 1500);
 });

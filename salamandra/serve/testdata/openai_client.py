@@ -1,6 +1,6 @@
-"""Asks a server with OpenAI's own client: python openai_client.py URL KEY
+"""Asks a server with OpenAI's own client, and instructor: python openai_client.py URL KEY
 
-Each check prints its name; one that fails ends the program. Without the package
+Each check prints its name; one that fails ends the program. Without the packages
 it ends with status 3.
 """
 
@@ -10,6 +10,7 @@ import sys
 from typing import Literal
 
 try:
+    import instructor
     import openai
     from pydantic import BaseModel
 except ImportError as missing:
@@ -65,14 +66,27 @@ with client.chat.completions.stream(model="impulse", messages=hello, response_fo
     assert events.get_final_completion().choices[0].message.parsed == place
 print("pydantic model")
 
-own = client.chat.completions.create(model="impulse", messages=hello, response_format={"type": "json_object"})
+own = client.chat.completions.create(model="impulse", messages=hello, response_format={"type": "json_schema"})
 assert json.loads(own.choices[0].message.content)["meta"]["lang"] in ("CA", "ES", "EN")
+any_object = client.chat.completions.create(model="impulse", messages=hello, response_format={"type": "json_object"}, max_tokens=60)
+assert isinstance(json.loads(any_object.choices[0].message.content), dict), any_object
 print("json_object")
+
+tool = openai.pydantic_function_tool(Place)
+called = client.chat.completions.parse(
+    model="impulse", messages=hello, tools=[tool], tool_choice={"type": "function", "function": {"name": "Place"}})
+assert called.choices[0].message.tool_calls[0].function.parsed_arguments.city in ("Girona", "Lleida")
+print("function")
+
+for mode in (instructor.Mode.TOOLS, instructor.Mode.JSON_SCHEMA):
+    got = instructor.from_openai(client, mode=mode).chat.completions.create(model="impulse", messages=hello, response_model=Place, max_retries=0)
+    assert got.city in ("Girona", "Lleida"), (mode, got)
+print("instructor")
 
 refused(openai.BadRequestError, "unsupported_value", n=2)
 refused(openai.BadRequestError, "invalid_value", messages=[])
 refused(openai.NotFoundError, "model_not_found", model="gpt-4o")
-refused(openai.UnprocessableEntityError, "answer_too_long", max_tokens=2, response_format={"type": "json_object"})
+refused(openai.UnprocessableEntityError, "answer_too_long", max_tokens=2, response_format={"type": "json_schema"})
 refused(openai.BadRequestError, "context_length_exceeded", messages=[{"role": "user", "content": "1 " * 5000}])
 client, right = openai.OpenAI(base_url=url, api_key="not a key", max_retries=0), client
 refused(openai.AuthenticationError, "invalid_api_key")
