@@ -33,8 +33,8 @@ type Batch struct {
 }
 
 // Batch returns the batch of the examples with these indices, usually an
-// element of [Plan.Epoch], in the smallest shape that fits. It fails with
-// [ErrShape] if there is none, or an index is out of range.
+// element of [Plan.Epoch], in the smallest shape that fits. It fails if there is none, or an
+// index is out of range.
 func (p *Plan) Batch(indices []int) (Batch, error) {
 	targets := 0
 	if len(indices) > 0 {
@@ -42,7 +42,7 @@ func (p *Plan) Batch(indices []int) (Batch, error) {
 	}
 	for _, i := range indices {
 		if i < 0 || i >= len(p.examples) {
-			return Batch{}, fmt.Errorf("dataset: %w: index %d of %d examples", ErrShape, i, len(p.examples))
+			return Batch{}, fmt.Errorf("no example has index %d: the plan has %d", i, len(p.examples))
 		}
 		targets += p.ownTargets(p.examples[i])
 	}
@@ -52,7 +52,7 @@ func (p *Plan) Batch(indices []int) (Batch, error) {
 			return p.fill(s, indices), nil
 		}
 	}
-	return Batch{}, fmt.Errorf("dataset: %w: %d rows of %d tokens with %d targets", ErrShape, len(indices), length, targets)
+	return Batch{}, fmt.Errorf("no shape of the plan fits %d rows of %d tokens with %d targets", len(indices), length, targets)
 }
 
 func (p *Plan) fill(s Shape, indices []int) Batch {

@@ -1,9 +1,9 @@
 // Package dataset goes from chat records to the batches a trainer runs.
 //
-//	records, format, err := dataset.ReadFile("train.jsonl") // messages, prompt and completion, Alpaca
+//	records, format, err := dataset.ReadFile("train.jsonl") // messages, ShareGPT, prompt and completion, Alpaca
 //	set, err := dataset.Builder{...}.Build(records)         // ids + trained mask
 //	train, eval, err := dataset.Split(set.Examples, dataset.DefaultSplitOptions())
-//	plan, err := dataset.NewPlan(train, dataset.DefaultPlanOptions())
+//	plan, evalPlan, err := dataset.NewPlan(train, eval, dataset.DefaultPlanOptions())
 //	for _, indices := range plan.Epoch(0, 42) {
 //		batch, err := plan.Batch(indices)                   // plain slices
 //	}

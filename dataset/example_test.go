@@ -12,7 +12,7 @@ import (
 type letters struct{}
 
 func (letters) TokenID(token string) (int32, bool) {
-	id, ok := map[string]int32{chatml.StartToken: 1, chatml.EndToken: 2}[token]
+	id, ok := map[string]int32{"<|im_start|>": 1, chatml.EndToken: 2}[token]
 	return id, ok
 }
 
@@ -43,7 +43,7 @@ func Example() {
 	}
 	opts := dataset.DefaultPlanOptions()
 	opts.BatchSize, opts.Shuffle = 2, false
-	plan, err := dataset.NewPlan(set.Examples, opts)
+	plan, _, err := dataset.NewPlan(set.Examples, nil, opts)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -13,27 +14,31 @@ import (
 const (
 	lengthMultiple = 8
 	targetMultiple = 16
+	// longPrefix is from where on the prefix is of such a length too. A batch then
+	// has a number of tokens for which the products of a GPU need no padding;
+	// rows take over what is cut off.
+	longPrefix = 128
 )
 
 // PlanOptions are the choices of [NewPlan].
 type PlanOptions struct {
 	// BatchSize is the most examples in a batch, 1 or more.
-	BatchSize int
+	BatchSize int `json:"batch_size"`
 	// MaxShapes is the most tensor shapes, 1 or more. Each is compiled once;
 	// more of them mean less padding.
-	MaxShapes int
+	MaxShapes int `json:"max_shapes"`
 	// Shuffle orders each epoch by its seed and batches examples of similar
 	// length together. Without it batches are consecutive examples.
-	Shuffle bool
+	Shuffle bool `json:"shuffle"`
 	// SharedPrefix splits off the tokens that all examples begin with.
-	SharedPrefix bool
+	SharedPrefix bool `json:"shared_prefix"`
 	// LossAll makes every token after the first a target instead of the trained
 	// ones only. Those of a shared prefix are computed once and count for each
 	// row.
-	LossAll bool
+	LossAll bool `json:"loss_all"`
 	// PadID fills the rest of rows. It is never attended to nor trained, any id
 	// of the vocabulary will do.
-	PadID int32
+	PadID int32 `json:"pad_id"`
 }
 
 // DefaultPlanOptions returns batches of 4, at most 4 shapes, shuffled, with a
@@ -55,7 +60,8 @@ type Plan struct {
 	// Prefix is the tokens that all examples begin with, P = len(Prefix). It
 	// leaves a token or more of each example, and ends before the predecessor of
 	// the first target, so that every target is predicted within a suffix,
-	// unless all tokens are targets.
+	// unless all tokens are targets. From 128 tokens on it is a multiple of 8, and
+	// up to 7 of them are left to the examples.
 	Prefix []int32
 	// Shapes rise in S.
 	Shapes []Shape
@@ -76,24 +82,18 @@ type Plan struct {
 	most     int   // examples of the larger of both
 }
 
-// NewPlan lays out batches of the examples, which are kept and must not be
-// changed. It fails with [ErrOption], [ErrEmpty], or [Faults] naming each
-// example whose mask does not fit ([ErrUntrained]): not as long as its ids,
-// nothing trained, or the first token trained, which nothing predicts.
-func NewPlan(examples []Example, opts PlanOptions) (*Plan, error) {
-	p, _, err := NewPlans(examples, nil, opts)
-	return p, err
-}
-
-// NewPlans is [NewPlan] for examples to train on and others to evaluate on, in
-// batches of the same shapes with the same prefix. Without any of the others
-// their plan is nil.
-func NewPlans(examples, others []Example, opts PlanOptions) (plan, other *Plan, err error) {
+// NewPlan lays out batches of examples to train on and, if any, of others to
+// evaluate on, in batches of the same shapes with the same prefix; without others
+// their plan is nil. Examples are kept and must not be changed. It fails if an
+// option is out of range or there are no examples, and with [Faults] that name
+// each example whose mask does not fit: not as long as its ids, nothing trained,
+// or the first token trained, which nothing predicts.
+func NewPlan(examples, others []Example, opts PlanOptions) (plan, other *Plan, err error) {
 	if opts.BatchSize < 1 || opts.MaxShapes < 1 {
-		return nil, nil, fmt.Errorf("dataset: %w: BatchSize is %d and MaxShapes %d, want 1 or more", ErrOption, opts.BatchSize, opts.MaxShapes)
+		return nil, nil, fmt.Errorf("batch size %d and at most %d shapes, want 1 or more of each", opts.BatchSize, opts.MaxShapes)
 	}
 	if len(examples) == 0 {
-		return nil, nil, fmt.Errorf("dataset: %w to plan batches of", ErrEmpty)
+		return nil, nil, errors.New("no examples to plan batches of")
 	}
 	plan = &Plan{examples: examples, opts: opts}
 	if len(others) > 0 {
@@ -138,11 +138,11 @@ func (p *Plan) WithBatchSize(n int) (plan, other *Plan) {
 func (p *Plan) check(e Example) error {
 	switch {
 	case len(e.Train) != len(e.IDs):
-		return fmt.Errorf("%w: %d entries for %d tokens", ErrUntrained, len(e.Train), len(e.IDs))
+		return fmt.Errorf("the mask of trained tokens has %d entries for %d tokens", len(e.Train), len(e.IDs))
 	case len(p.targets(e)) == 0:
-		return fmt.Errorf("%w: nothing to learn in %d tokens", ErrUntrained, len(e.IDs))
+		return fmt.Errorf("nothing to learn in %d tokens", len(e.IDs))
 	case e.Train[0]:
-		return fmt.Errorf("%w: the first token is trained, but nothing predicts it", ErrUntrained)
+		return errors.New("the first token is trained, but nothing predicts it")
 	}
 	return nil
 }
@@ -171,7 +171,7 @@ func (p *Plan) prefixTargets() int {
 func (p *Plan) ownTargets(e Example) int { return len(p.targets(e)) - p.prefixTargets() }
 
 // sharedPrefix returns the longest prefix that all examples of both plans begin
-// with and that ends where Plan.Prefix says.
+// with and that ends where Plan.Prefix says, cut to lengthMultiple if it is long.
 func (p *Plan) sharedPrefix() []int32 {
 	if !p.opts.SharedPrefix {
 		return nil
@@ -190,6 +190,9 @@ func (p *Plan) sharedPrefix() []int32 {
 			}
 			prefix = prefix[:i:i]
 		}
+	}
+	if n := len(prefix); n >= longPrefix {
+		prefix = prefix[:n/lengthMultiple*lengthMultiple]
 	}
 	return prefix
 }
@@ -296,7 +299,7 @@ func (p *Plan) mostTargets(s Shape) int {
 	return roundUp(n, targetMultiple)
 }
 
-// batchSize is the number of rows where nothing is spread: that of the larger
+// batchSize is the number of rows where nothing is spread: the larger one's
 // plan, so that both have the same shapes.
 func (p *Plan) batchSize() int { return min(p.opts.BatchSize, p.most) }
 
@@ -317,9 +320,9 @@ func (p *Plan) longest(indices []int) int {
 	return n
 }
 
-// Padding returns the share of the computed tokens that are padding, from 0 to
+// padding returns the share of the computed tokens that are padding, from 0 to
 // 1: rows are as long as their shape, and the last ones may be empty.
-func (p *Plan) Padding() float64 { return float64(p.Slots-p.Tokens) / float64(p.Slots) }
+func (p *Plan) padding() float64 { return float64(p.Slots-p.Tokens) / float64(p.Slots) }
 
 // String describes the plan in a few lines: the shapes and what they cost.
 func (p *Plan) String() string {
@@ -328,12 +331,12 @@ func (p *Plan) String() string {
 	for _, s := range p.Shapes {
 		fmt.Fprintf(&b, "%5d batches of %d x %d tokens, up to %d targets\n", s.Batches, s.B, s.S, s.N)
 	}
-	fmt.Fprintf(&b, "%d tokens computed, %.1f %% of them padding; one by one the examples have %d\n", p.Slots, 100*p.Padding(), p.SequenceTokens)
+	fmt.Fprintf(&b, "%d tokens computed, %.1f %% of them padding; one by one the examples have %d\n", p.Slots, 100*p.padding(), p.SequenceTokens)
 	return b.String()
 }
 
 // Epoch returns the batches of an epoch as indices of examples, every example
-// once. Shuffled epochs depend on seed and epoch alone; the order of batches is
+// once. Shuffled epochs depend only on seed and epoch; the order of batches is
 // independent of their lengths, and those of one shape differ by at most one
 // example in size. Without Shuffle, and in a plan of others, both arguments are
 // ignored.
@@ -362,7 +365,7 @@ func (p *Plan) Epoch(epoch int, seed uint64) [][]int {
 }
 
 // fewestBatches puts the longest examples together, then the next, so that one
-// batch alone is not full.
+// batch is the only one that is not full.
 func (p *Plan) fewestBatches() [][]int {
 	left := p.consecutive()
 	slices.SortStableFunc(left, func(i, j int) int { return p.suffix(p.examples[j]) - p.suffix(p.examples[i]) })

@@ -1,46 +1,64 @@
 package dataset
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
+	"unicode"
 	"unicode/utf8"
 
-	"github.com/impulse-salamandra/finetune/chatml"
+	"golang.org/x/text/encoding/charmap"
+
+	"github.com/impulse-salamandra/finetune/internal/strictjson"
 )
 
-// Reader reads records one by one, so that its memory is that of the longest
+// maxDepth is how many arrays and objects may lie within one another in a record.
+const maxDepth = 200
+
+// Reader reads records one by one, so that it needs memory for only the longest
 // record whatever their number.
 //
 // A file is one object per line (JSON Lines), one JSON array of objects, objects
-// one after the other over as many lines as they like, or one object that holds
-// such an array under the [Format.List] of a format; the last is kept whole. A
-// byte-order mark and blank lines are skipped.
+// one after the other over as many lines as they like, one object that holds such
+// an array under "data", "train", "records", "examples", "rows" or the
+// [Format.List] of a format, or a table (CSV or TSV) whose first row names the
+// columns. It may be packed by gzip, and be UTF-16 or UTF-32. A byte-order mark
+// at its start and blank lines are skipped.
 //
-// The first record that has the keys of a format decides the format of all;
-// one of another format after it is refused ([ErrMixed]).
+// The formats of records are:
+//
+//	{"messages": [{"role": "user", "content": "Hola"}, {"role": "assistant", "content": "Bon dia"}]}
+//	{"conversations": [{"from": "human", "value": "Hola"}, {"from": "gpt", "value": "Bon dia"}]}
+//	{"prompt": "Hola", "completion": "Bon dia"}
+//	{"instruction": "Translate to Catalan.", "input": "good morning", "output": "bon dia"}
+//
+// with the keys id, lang and system beside them if wanted; see docs/data.md for
+// the other spellings, and for weights and histories. The first record that is of
+// a format decides the format of all. What would change the conversation and is
+// not known is refused; other keys are in [Record.Extra].
 type Reader struct {
-	name    string
-	formats []Format
-	format  *Format
-	source  *source
-	file    io.Closer
+	name   string
+	own    []Format
+	format string
+	source *source
+	failed error // of the file as a whole
+	file   io.Closer
 }
 
-// NewReader reads from in, which name stands for in errors. Without formats
-// those of [Formats] are read. With a single one nothing is detected.
+// NewReader reads from in, which name stands for in errors. The formats given are
+// known beside those of the package.
 func NewReader(in io.Reader, name string, formats ...Format) *Reader {
-	r := &Reader{name: name, formats: formats, source: newSource(in)}
-	if len(formats) == 0 {
-		r.formats = Formats()
+	lists := listKeys
+	for _, f := range formats {
+		if f.List != "" {
+			lists = append(lists[:len(lists):len(lists)], f.List)
+		}
 	}
-	if len(formats) == 1 {
-		r.format = &r.formats[0]
-	}
+	r := &Reader{name: name, own: formats}
+	r.source, r.failed = newSource(in, lists)
 	return r
 }
 
@@ -48,7 +66,7 @@ func NewReader(in io.Reader, name string, formats ...Format) *Reader {
 func Open(path string, formats ...Format) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("dataset: %w", err)
+		return nil, err
 	}
 	r := NewReader(f, path, formats...)
 	r.file = f
@@ -64,113 +82,138 @@ func (r *Reader) Close() error {
 }
 
 // Format is the name of the format found, "" before the first record of one.
-func (r *Reader) Format() string {
-	if r.format == nil {
-		return ""
-	}
-	return r.format.Name
-}
+func (r *Reader) Format() string { return r.format }
 
 // Records yields the records in order, once. In place of one that cannot be used
-// it yields what is wrong with it as [Faults], and reads on. The causes are
-// [ErrSyntax], [ErrType], [ErrMissing], [ErrDuplicate] (of keys; ids are
-// compared by [Builder.Build]), [ErrFormat], [ErrMixed], [ErrTooLong],
-// [chatml.ErrUTF8] (half surrogate pairs included), [chatml.ErrRole], and those
-// of the formats. Any other error is of reading, and the last.
+// it yields what is wrong with it as [Faults], and reads on. Any other error is
+// of the file, and the last.
 func (r *Reader) Records() iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
+		if r.failed != nil {
+			yield(Record{}, fmt.Errorf("%s: %w", r.name, r.failed))
+			return
+		}
 		for {
-			value, err := r.source.next()
+			text, err := r.source.next()
+			var fault errText
 			switch {
 			case errors.Is(err, io.EOF):
 				return
-			case err != nil && !isFault(err):
-				yield(Record{}, fmt.Errorf("dataset: %s:%d: %w", r.name, r.source.line, err))
-				return
+			case errors.As(err, &fault):
+				err = Faults{{File: r.name, Line: r.source.startLine, Err: fault}}
 			case err != nil:
-				if !yield(Record{}, Faults{{File: r.name, Line: r.source.start, Err: err}}) {
-					return
-				}
-				continue
+				yield(Record{}, fmt.Errorf("%s:%d: %w", r.name, r.source.line, err))
+				return
 			}
-			if !r.value(value, r.source.start, yield) {
+			var record Record
+			if err == nil {
+				record, err = r.record(text)
+			}
+			if !yield(record, err) {
 				return
 			}
 		}
 	}
 }
 
-// value yields the record of a value, or those of the list in it.
-func (r *Reader) value(value []byte, line int, yield func(Record, error) bool) bool {
-	if items, at := r.list(value); items != nil {
-		inner := &Reader{name: r.name, formats: r.formats, format: r.format, source: newSource(items)}
-		inner.source.line += line - 1 + at
-		defer func() { r.format = inner.format }()
-		for record, err := range inner.Records() {
-			if !yield(record, err) {
-				return false
-			}
-		}
-		return true
+// record reads one record, and decides the format if it is the first.
+func (r *Reader) record(text []byte) (Record, error) {
+	line := r.source.startLine
+	record, faults := r.parse(text)
+	r.place(faults, line)
+	r.place(record.Warnings, line)
+	if len(faults) > 0 {
+		return Record{}, faults
 	}
-	record, faults := r.record(value)
-	if len(faults) == 0 {
-		return yield(record, nil)
-	}
+	record.File, record.Line = r.name, line
+	return record, nil
+}
+
+// place says where faults of the record that begins on a line are.
+func (r *Reader) place(faults Faults, line int) {
 	for i := range faults {
 		faults[i].File = r.name
 		faults[i].Line += line
 	}
-	return yield(Record{}, faults)
 }
 
-// list returns the array of records inside an object, from its bracket on, and
-// the number of lines before it; nil if the value is a record.
-func (r *Reader) list(value []byte) (items io.Reader, line int) {
-	for _, f := range r.formats {
-		if f.List == "" || !bytes.HasPrefix(value, []byte("{")) || !bytes.Contains(value, []byte(`"`+f.List+`"`)) {
-			continue
+// parse reads the record of a text, or of the present row. Lines count from its
+// first.
+func (r *Reader) parse(text []byte) (Record, Faults) {
+	object := r.source.row
+	if object == nil {
+		root, faults, _ := strictjson.Parse(text, 0, maxDepth)
+		if len(faults) > 0 {
+			return Record{}, r.textFaults(text, &root, faults)
 		}
-		dec := json.NewDecoder(bytes.NewReader(value))
-		_, err := dec.Token() // the brace
-		for err == nil && dec.More() {
-			var key json.Token
-			var member json.RawMessage
-			if key, err = dec.Token(); err == nil {
-				err = dec.Decode(&member)
-			}
-			if err == nil && key == f.List && kind(member) == "array" {
-				line = bytes.Count(value[:int(dec.InputOffset())-len(member)], []byte("\n"))
-				return bytes.NewReader(member), line
-			}
-		}
+		object = &root
 	}
-	return nil, 0
+	foldKeys(object)
+	f, err := detect(r.own, object)
+	if err != nil {
+		return Record{}, Faults{{Err: err}}
+	}
+	if r.format == "" {
+		r.format = f.name
+	}
+	if f.name != r.format {
+		return Record{}, Faults{{Record: object.Get("id").Characters(), Err: fmt.Errorf("the format is %s, of those before %s; want one in all the file", f.name, r.format)}}
+	}
+	if f.own == nil {
+		return parse(f, text, object)
+	}
+	if text == nil {
+		text = strictjson.Append(nil, object, strictjson.Layout{ItemSeparator: ",", KeySeparator: ":"})
+	}
+	return f.own.Read(json.RawMessage(text))
 }
 
-// record reads one record and decides the format if it is the first.
-func (r *Reader) record(value []byte) (Record, Faults) {
-	if !utf8.Valid(value) {
-		return Record{}, Faults{{Err: chatml.ErrUTF8}}
-	}
-	var valid json.RawMessage
-	if err := json.Unmarshal(value, &valid); err != nil {
-		return Record{}, Faults{{Line: lineOf(value, err), Err: fmt.Errorf("%w: %w", ErrSyntax, err)}}
-	}
-	if r.format == nil {
-		f, err := detect(r.formats, valid)
-		if err != nil {
-			return Record{}, Faults{{Err: err}}
+// textFaults says what is wrong with a text that is no JSON as it must be. Bytes
+// count from the start of the line.
+func (r *Reader) textFaults(text []byte, root *strictjson.Value, found []strictjson.Fault) Faults {
+	var faults Faults
+	for _, f := range found {
+		line, column := strictjson.Position(text, f.Offset)
+		if line == 1 {
+			column += r.source.startColumn - 1
 		}
-		r.format = &f
-	}
-	record, faults := r.format.Read(valid)
-	if len(faults) > 0 && len(r.formats) > 1 {
-		if f, err := detect(r.formats, valid); err == nil && f.Name != r.format.Name {
-			return record, Faults{{Record: record.ID, Err: fmt.Errorf("%w: %s here, %s before", ErrMixed, f.Name, r.format.Name)}}
+		detail := f.Detail
+		switch rest := text[f.Offset:]; {
+		case f.Cause == strictjson.UTF8 && text[f.Offset] != '\\':
+			detail = notUTF8(text[f.Offset])
+		case f.Cause == strictjson.Syntax && f.Offset == 0 && string(rest[:min(3, len(rest))]) == "\ufeff":
+			detail = "not JSON: byte-order mark (U+FEFF) at the start of a line: were files put together? take it out"
+		case f.Cause == strictjson.Syntax:
+			detail = "not JSON: " + detail
 		}
+		fault := Fault{Line: line - 1, Record: root.Get("id").Characters(), Field: f.Path.String(), Err: fmt.Errorf("%s (byte %d)", detail, column)}
+		if f.Cause == strictjson.Depth {
+			fault.Field = ""
+		}
+		faults = append(faults, fault)
 	}
-	return record, faults
+	return faults
+}
+
+// notUTF8 names a byte, and the character that other encodings have it for.
+func notUTF8(b byte) string {
+	said := fmt.Sprintf("byte 0x%02x is not UTF-8", b)
+	if c := charmap.Windows1252.DecodeByte(b); c != utf8.RuneError && unicode.IsPrint(c) {
+		said += fmt.Sprintf(" (in Windows-1252 or Latin-1 it is %q): save the file as UTF-8", c)
+	}
+	return said
+}
+
+// ReadFile reads all records of a file and returns the name of their format; see
+// [Reader] and [Reader.ReadAll].
+func ReadFile(path string, formats ...Format) (records []Record, format string, err error) {
+	r, err := Open(path, formats...)
+	if err != nil {
+		return nil, "", err
+	}
+	defer r.Close()
+	records, err = r.ReadAll()
+	return records, r.Format(), err
 }
 
 // ReadAll returns the records that are left. With any fault it returns all of
@@ -193,15 +236,4 @@ func (r *Reader) ReadAll() ([]Record, error) {
 		return nil, err
 	}
 	return records, nil
-}
-
-// ReadFile reads all records of a file and tells their format; see [Reader].
-func ReadFile(path string, formats ...Format) (records []Record, format string, err error) {
-	r, err := Open(path, formats...)
-	if err != nil {
-		return nil, "", err
-	}
-	defer r.Close()
-	records, err = r.ReadAll()
-	return records, r.Format(), err
 }

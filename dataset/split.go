@@ -15,17 +15,21 @@ import (
 // zero field means zero.
 type SplitOptions struct {
 	// Fraction is the share to evaluate on, from 0 to below 1.
-	Fraction float64
+	Fraction float64 `json:"fraction"`
 	// Seed chooses.
-	Seed uint64
+	Seed uint64 `json:"seed"`
 	// Similarity, from 0 to 1, is what makes near duplicates of two questions;
-	// see [NearIndex]. With 0 only equal prompts are kept together.
-	Similarity float64
+	// see [NearGroups]. With 0 only equal prompts are kept together.
+	Similarity float64 `json:"similarity"`
+	// Near, if not nil, are the near duplicates, as NearGroups returned them; then
+	// Similarity is of no account.
+	Near [][]int
 }
 
-// DefaultSplitOptions returns a tenth, seed 42 and [NearSimilarity].
+// DefaultSplitOptions returns a tenth, seed 42, and a similarity of 0.8: a slip or
+// two, another ending, a word put before or left out.
 func DefaultSplitOptions() SplitOptions {
-	return SplitOptions{Fraction: 0.1, Seed: 42, Similarity: NearSimilarity}
+	return SplitOptions{Fraction: 0.1, Seed: 42, Similarity: nearSimilarity}
 }
 
 // Split parts examples into a training and an evaluation set, each in the order
@@ -34,28 +38,25 @@ func DefaultSplitOptions() SplitOptions {
 //
 // Examples with the same prompt (all ids before the first trained one) or with
 // questions that are near duplicates are never parted, so that no evaluated
-// question was trained; see [NearGroups], also for the time this takes. Each
+// question was trained; see [NearGroups], also for the time this takes. Nor are the
+// variants of an example and the example itself. Each
 // language gets its share, by [Example.Lang] and for a group by that of most of
 // its examples. Where groups do not fill a share exactly it stays smaller, and
 // with a single group there is nothing to evaluate on. At least one group is left
 // to train on.
 //
-// The choice depends on the seed and on each group's prompts, not on the order of
-// examples: records added later move few of the others. It fails with
-// [ErrOption] if an option is out of range.
+// The choice depends on the seed and on each group's prompts, those of variants left
+// out, not on the order of examples: records added later move few of the others. It fails if an option is
+// out of range.
 func Split(examples []Example, opts SplitOptions) (train, eval []Example, err error) {
-	near, err := NearExamples(examples, opts.Similarity)
-	if err != nil {
-		return nil, nil, err
-	}
-	return SplitKnowing(near, examples, opts)
-}
-
-// SplitKnowing is [Split] for whoever has the near duplicates already, as
-// [NearExamples] returns them; the options' Similarity is of no account.
-func SplitKnowing(near [][]int, examples []Example, opts SplitOptions) (train, eval []Example, err error) {
 	if !(opts.Fraction >= 0 && opts.Fraction < 1) {
-		return nil, nil, fmt.Errorf("dataset: %w: fraction to evaluate on is %v, want 0 to below 1", ErrOption, opts.Fraction)
+		return nil, nil, fmt.Errorf("fraction to evaluate on is %v, want 0 to below 1", opts.Fraction)
+	}
+	near := opts.Near
+	if near == nil {
+		if near, err = NearGroups(examples, opts.Similarity); err != nil {
+			return nil, nil, err
+		}
 	}
 	groups := groupExamples(examples, near, opts.Seed)
 	evaluated := make([]bool, len(examples))
@@ -100,14 +101,15 @@ func groupExamples(examples []Example, near [][]int, seed uint64) []group {
 			joined.join(g[0], i)
 		}
 	}
+	joinVariants(joined, examples)
 	members := map[int][]int{}
 	for i := range examples {
 		members[joined.root(i)] = append(members[joined.root(i)], i)
 	}
 	var groups []group
 	for _, m := range members {
-		g := group{members: m, digest: digests[m[0]], lang: mainLanguage(examples, m)}
-		for _, i := range m {
+		g := group{members: m, digest: digests[sources(examples, m)[0]], lang: mainLanguage(examples, m)}
+		for _, i := range sources(examples, m) {
 			if bytes.Compare(digests[i][:], g.digest[:]) < 0 {
 				g.digest = digests[i]
 			}
@@ -118,29 +120,33 @@ func groupExamples(examples []Example, near [][]int, seed uint64) []group {
 	return groups
 }
 
-// NearExamples is [NearGroups] of the examples' questions; without a question an
-// example is in no group. With a similarity of 0 there are none.
-func NearExamples(examples []Example, similarity float64) ([][]int, error) {
-	if similarity == 0 {
-		return nil, nil
-	}
-	var at []int
-	var questions []string
+// joinVariants joins examples with their variants.
+func joinVariants(joined forest, examples []Example) {
+	first := map[string]int{} // of the examples with an id, or variants of it
 	for i, e := range examples {
-		if e.Question != "" {
-			at, questions = append(at, i), append(questions, e.Question)
+		for _, id := range []string{e.ID, e.VariantOf} {
+			if id == "" {
+				continue
+			}
+			if at, known := first[id]; known {
+				joined.join(at, i)
+			} else {
+				first[id] = i
+			}
 		}
 	}
-	near, err := NearGroups(questions, similarity)
-	for _, g := range near {
-		for k, i := range g {
-			g[k] = at[i]
-		}
-	}
-	return near, err
 }
 
-// mainLanguage is that of most members, of equally frequent ones the first in
+// sources returns the members that are variants of no other, all if there are none.
+func sources(examples []Example, members []int) []int {
+	list := slices.DeleteFunc(slices.Clone(members), func(i int) bool { return examples[i].VariantOf != "" })
+	if len(list) == 0 {
+		return members
+	}
+	return list
+}
+
+// mainLanguage is the language of most members, of equally frequent ones the first in
 // the alphabet.
 func mainLanguage(examples []Example, members []int) string {
 	counts := map[string]int{}

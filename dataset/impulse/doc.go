@@ -7,7 +7,7 @@
 //	for _, r := range batches.Records {
 //		examples = append(examples, r.Conversation(system, false))
 //	}
-//	err = impulse.WriteJSONL(ctx, "train.jsonl", examples)
+//	err = dataset.WriteFile(ctx, "train.jsonl", examples)
 //
 // # Batch files
 //
@@ -30,7 +30,7 @@
 //
 // # What is refused
 //
-// Always: files that are not JSON, not UTF-8, nested deeper than [MaxDepth] or
+// Always: files that are not JSON, not UTF-8, nested deeper than 64 levels or
 // without records; a key given twice; a top-level key or one of meta (notes
 // excepted) that is missing or of a wrong type; control tokens of the chat
 // template in a text; mixed variants. A byte-order mark is a warning.

@@ -1,7 +1,6 @@
 package impulse_test
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/impulse-salamandra/finetune/dataset/impulse"
@@ -24,7 +23,7 @@ func Example() {
 	r := batches.Records[0]
 	fmt.Println(r.Query)
 	fmt.Println(r.Answer)
-	fmt.Printf("%.61s...\n", impulse.AppendLine(nil, r.Conversation("Answer in JSON.", false)))
+	fmt.Println(len(r.Conversation("Answer in JSON.", false).Messages), "messages")
 	// Output:
 	// ERC projects on graphene since 2018
 	// {
@@ -45,26 +44,16 @@ func Example() {
 	//     "notes": null
 	//   }
 	// }
-	// {"id": "q1", "messages": [{"role": "system", "content": "Answ...
+	// 3 messages
 }
 
 func ExampleFaultsError() {
 	text := `[{"doc_type": "projects", "filters": [], "organisations": [], "meta": {"id": "q1", "lang": "EN"}}]`
 	_, err := impulse.Parse([]byte(text), "batch1.json", impulse.Options{})
 	fmt.Println(err)
-	fmt.Println(errors.Is(err, impulse.ErrMissing))
 	// Output:
-	// batch1.json:1: index 0 (q1) semantic_query: missing
-	// batch1.json:1: index 0 (q1) query_rewrite: missing
-	// batch1.json:1: index 0 (q1) filters: want object, got array
-	// batch1.json:1: index 0 (q1) meta.original_query: missing
+	// 4 faults:
+	//   batch1.json:1: index 0 (q1) semantic_query: missing; also batch1.json:1: index 0 (q1) query_rewrite, batch1.json:1: index 0 (q1) meta.original_query
+	//   batch1.json:1: index 0 (q1) filters: want object, got array
 	// impulse: errors: 4, warnings: 0, files with faults: 1
-	// true
-}
-
-func ExampleShuffle() {
-	items := []string{"a", "b", "c", "d"}
-	impulse.Shuffle(items, 42)
-	fmt.Println(items)
-	// Output: [c b d a]
 }

@@ -4,50 +4,42 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/impulse-salamandra/finetune/internal/faults"
 )
 
 // Causes of faults.
 var (
-	// ErrSyntax: the file is not JSON.
-	ErrSyntax = errors.New("not JSON")
-	// ErrUTF8: bytes that are not UTF-8, or half of a surrogate pair.
-	ErrUTF8 = errors.New("not valid UTF-8")
-	// ErrDepth: nesting deeper than [MaxDepth].
-	ErrDepth = errors.New("nested too deep")
-	// ErrDuplicateKey: a key stands twice in one object.
-	ErrDuplicateKey = errors.New("duplicate key")
-	// ErrType: a value has another JSON type than it must.
-	ErrType = errors.New("wrong type")
-	// ErrMissing: a required key is absent.
-	ErrMissing = errors.New("missing")
-	// ErrUnknownKey: the schema has no such key.
-	ErrUnknownKey = errors.New("unknown key")
-	// ErrValue: the schema excludes the value.
-	ErrValue = errors.New("bad value")
-	// ErrBlank: a text is empty or white space.
-	ErrBlank = errors.New("blank")
-	// ErrDuplicateID: an earlier record has the same meta.id.
-	ErrDuplicateID = errors.New("duplicate id")
-	// ErrControlToken: a text holds a control token of the chat template.
-	ErrControlToken = errors.New("control token in a text")
-	// ErrVariant: the records are of both variants.
-	ErrVariant = errors.New("mixed variants")
-	// ErrEmpty: a file without records.
-	ErrEmpty = errors.New("no records")
-	// ErrInconsistent: two fields disagree. Always a warning.
-	ErrInconsistent = errors.New("inconsistent")
-	// ErrBOM: the file begins with a byte-order mark. Always a warning.
-	ErrBOM = errors.New("byte-order mark")
-)
-
-// Errors that do not concern one file's content.
-var (
-	// ErrNoFiles: no file fits the pattern.
-	ErrNoFiles = errors.New("no batch files")
-	// ErrSchema: the given schema is not a JSON Schema.
-	ErrSchema = errors.New("bad JSON Schema")
-	// ErrPrompt: a system prompt is empty, not UTF-8, or holds a control token.
-	ErrPrompt = errors.New("bad system prompt")
+	// errSyntax: the file is not JSON.
+	errSyntax = errors.New("not JSON")
+	// errUTF8: bytes that are not UTF-8, or half of a surrogate pair.
+	errUTF8 = errors.New("not valid UTF-8")
+	// errDepth: nesting deeper than 64 levels.
+	errDepth = errors.New("nested too deep")
+	// errDuplicateKey: a key stands twice in one object.
+	errDuplicateKey = errors.New("duplicate key")
+	// errType: a value has another JSON type than it must.
+	errType = errors.New("wrong type")
+	// errMissing: a required key is absent.
+	errMissing = errors.New("missing")
+	// errUnknownKey: the schema has no such key.
+	errUnknownKey = errors.New("unknown key")
+	// errValue: the schema excludes the value.
+	errValue = errors.New("bad value")
+	// errBlank: a text is empty or white space.
+	errBlank = errors.New("blank")
+	// errDuplicateID: an earlier record has the same meta.id.
+	errDuplicateID = errors.New("duplicate id")
+	// errControlToken: a text holds a control token of the chat template.
+	errControlToken = errors.New("control token in a text")
+	// errVariant: the records are of both variants.
+	errVariant = errors.New("mixed variants")
+	// errEmpty: a file without records.
+	errEmpty = errors.New("no records")
+	// errInconsistent: two fields disagree. Always a warning.
+	errInconsistent = errors.New("inconsistent")
+	// errBOM: the file begins with a byte-order mark. Always a warning.
+	errBOM = errors.New("byte-order mark")
 )
 
 // Fault is one thing wrong with a batch file.
@@ -69,41 +61,39 @@ type Fault struct {
 	Message string
 	// Warning marks what does not make the file unusable.
 	Warning bool
-	// Err is the cause, one of this package's errors.
-	Err error
+
+	err error // the cause
 }
 
 // Error gives the fault in one line:
 //
 //	batch2.json:29: index 1 (TRAIN_0102) filters: want object, got array
-func (f Fault) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s:%d: ", f.File, f.Line)
+func (f Fault) Error() string { return f.placed().Error() }
+
+// placed returns the fault with file, line, record and field as its place.
+func (f Fault) placed() *faults.Fault {
+	place := fmt.Sprintf("%s:%d: ", f.File, f.Line)
 	switch {
 	case f.Index >= 0:
 		id := f.ID
 		if id == "" {
 			id = "no id"
 		}
-		b.WriteString(strings.TrimRight(fmt.Sprintf("index %d (%s) %s", f.Index, id, f.Path), " "))
+		place += strings.TrimRight(fmt.Sprintf("index %d (%s) %s", f.Index, id, f.Path), " ")
 	case f.Path == "":
-		b.WriteString("top level")
+		place += "top level"
 	default:
-		b.WriteString(f.Path)
+		place += f.Path
 	}
-	b.WriteString(": ")
+	text := f.Message
 	if f.Warning {
-		b.WriteString("warning: ")
+		text = "warning: " + text
 	}
-	b.WriteString(f.Message)
-	if errors.Is(f.Err, ErrSyntax) || errors.Is(f.Err, ErrUTF8) {
-		fmt.Fprintf(&b, " (byte offset %d)", f.Offset)
+	if errors.Is(f.err, errSyntax) || errors.Is(f.err, errUTF8) {
+		text = fmt.Sprintf("%s (byte offset %d)", text, f.Offset)
 	}
-	return b.String()
+	return &faults.Fault{Place: place, Err: faults.Caused(f.err, "%s", text)}
 }
-
-// Unwrap returns Err.
-func (f Fault) Unwrap() error { return f.Err }
 
 // FaultsError is everything wrong with a set of batch files, warnings included,
 // in the order of the files.
@@ -111,27 +101,18 @@ type FaultsError struct {
 	Faults []Fault
 }
 
-// Error gives one line per fault and a last line with their number.
+// Error gives a line for each cause, with the first places and their number, and a
+// last line with the number of all faults.
 func (e *FaultsError) Error() string {
-	var b strings.Builder
+	var list faults.List
 	errs := 0
 	files := map[string]bool{}
 	for _, f := range e.Faults {
-		b.WriteString(f.Error() + "\n")
+		list.Join(f.placed())
 		files[f.File] = true
 		if !f.Warning {
 			errs++
 		}
 	}
-	fmt.Fprintf(&b, "impulse: errors: %d, warnings: %d, files with faults: %d", errs, len(e.Faults)-errs, len(files))
-	return b.String()
-}
-
-// Unwrap returns the faults, so that [errors.Is] finds each cause.
-func (e *FaultsError) Unwrap() []error {
-	errs := make([]error, len(e.Faults))
-	for i, f := range e.Faults {
-		errs[i] = f
-	}
-	return errs
+	return fmt.Sprintf("%v\nimpulse: errors: %d, warnings: %d, files with faults: %d", list.Err(), errs, len(e.Faults)-errs, len(files))
 }

@@ -1,7 +1,6 @@
 package impulse_test
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +24,7 @@ type wantFault struct {
 	text   string // Fault.Error after the name of the file
 }
 
-// badFiles says all that is wrong with each file of testdata/bad read alone.
+// badFiles says all that is wrong with each file of testdata/bad read by itself.
 var badFiles = map[string][]wantFault{
 	"batch01_truncated": {
 		{impulse.ErrSyntax, always, `31: top level: unexpected end of input, want ',' or '}' (byte offset 689)`},
@@ -43,10 +42,10 @@ var badFiles = map[string][]wantFault{
 		{impulse.ErrMissing, strict, `47: index 2 (no id) organisations[0].location_level: missing`},
 	},
 	"batch04_unknown_enum": {
-		{impulse.ErrValue, strict, `3: index 0 (BAD_001) doc_type: "patents" is not one of projects`},
-		{impulse.ErrValue, strict, `28: index 1 (BAD_002) filters.location_level: "comarca" is not one of city, province, region, country, other, null`},
-		{impulse.ErrValue, strict, `44: index 2 (BAD_003) filters.funding_level: "European" is not one of european, national, regional, null`},
-		{impulse.ErrValue, strict, `51: index 2 (BAD_003) organisations[0].type: "start-up" is not one of university, company, research_center, hospital, ngo, public_entity, null`},
+		{impulse.ErrValue, strict, `3: index 0 (BAD_001) doc_type: is "patents", want "projects"`},
+		{impulse.ErrValue, strict, `28: index 1 (BAD_002) filters.location_level: is "comarca", want one of "city", "province", "region", "country", "other", null`},
+		{impulse.ErrValue, strict, `44: index 2 (BAD_003) filters.funding_level: is "European", want one of "european", "national", "regional", null`},
+		{impulse.ErrValue, strict, `51: index 2 (BAD_003) organisations[0].type: is "start-up", want one of "university", "company", "research_center", "hospital", "ngo", "public_entity", null`},
 	},
 	"batch05_duplicate_ids": {
 		{impulse.ErrDuplicateID, strict, `53: index 2 (BAD_001) meta.id: "BAD_001" already used at index 0 of the same file`},
@@ -71,8 +70,8 @@ var badFiles = map[string][]wantFault{
 	},
 	"batch12_lang_mismatch": {
 		{impulse.ErrInconsistent, strict, `16: index 0 (BAD_001) meta.lang: warning: CA, but query_rewrite begins as in EN ("List of")`},
-		{impulse.ErrValue, strict, `35: index 1 (BAD_002) meta.lang: "ca" is not one of CA, ES, EN`},
-		{impulse.ErrValue, strict, `54: index 2 (BAD_003) meta.lang: "PT" is not one of CA, ES, EN`},
+		{impulse.ErrValue, strict, `35: index 1 (BAD_002) meta.lang: is "ca", want one of "CA", "ES", "EN"`},
+		{impulse.ErrValue, strict, `54: index 2 (BAD_003) meta.lang: is "PT", want one of "CA", "ES", "EN"`},
 	},
 	"batch13_not_a_list": {
 		{impulse.ErrType, always, `1: top level: want an array, or an object with an array under "queries"; keys found: items`},
@@ -93,9 +92,9 @@ var badFiles = map[string][]wantFault{
 		{impulse.ErrDuplicateKey, always, `4: index 0 (BAD_001) doc_type: key given twice`},
 	},
 	"batch18_year_forms": {
-		{impulse.ErrType, strict, `7: index 0 (BAD_001) filters.year: want null or string, got number`},
+		{impulse.ErrType, strict, `7: index 0 (BAD_001) filters.year: is number, want null or string`},
 		{impulse.ErrInconsistent, strict, `26: index 1 (BAD_002) filters.year: warning: "2020-2018" runs backwards`},
-		{impulse.ErrValue, strict, `45: index 2 (BAD_003) filters.year: 'des de 2020' does not match pattern '^([0-9]{4}|(>=|<=|>|<)[0-9]{4}|[0-9]{4}-[0-9]{4})$'`},
+		{impulse.ErrValue, strict, `45: index 2 (BAD_003) filters.year: "des de 2020" does not match ^([0-9]{4}|(>=|<=|>|<)[0-9]{4}|[0-9]{4}-[0-9]{4})$`},
 	},
 	"batch19_consistency": {
 		{impulse.ErrInconsistent, strict, `9: index 0 (BAD_001) filters.location_level: warning: null although location is set`},
@@ -104,7 +103,7 @@ var badFiles = map[string][]wantFault{
 		{impulse.ErrUnknownKey, strict, `59: index 2 (BAD_003) extra_field: unknown key`},
 	},
 	"batch20_two_values": {
-		{impulse.ErrSyntax, always, `22: top level: data after the top-level value (byte offset 452)`},
+		{impulse.ErrSyntax, always, `22: top level: '[' after the top-level value (byte offset 452)`},
 	},
 	"batch21_empty_file": {
 		{impulse.ErrSyntax, always, `1: top level: the file is empty (byte offset 0)`},
@@ -136,15 +135,15 @@ func TestBadFiles(t *testing.T) {
 func compareFaults(t *testing.T, file string, want []wantFault, validate bool, batches *impulse.Batches, err error) {
 	t.Helper()
 	var texts []string
+	var causes []error
 	fails := false
 	for _, w := range want {
 		if w.strict && !validate {
 			continue
 		}
-		texts = append(texts, file+":"+w.text)
+		texts, causes = append(texts, file+":"+w.text), append(causes, w.err)
 		if !strings.Contains(w.text, ": warning: ") {
 			fails = true
-			require.ErrorIs(t, err, w.err)
 		}
 	}
 	var got []impulse.Fault
@@ -159,8 +158,10 @@ func compareFaults(t *testing.T, file string, want []wantFault, validate bool, b
 		got = batches.Warnings
 	}
 	var gotTexts []string
-	for _, f := range got {
+	for i, f := range got {
 		gotTexts = append(gotTexts, f.Error())
+		require.Less(t, i, len(causes), "%v", f)
+		require.Equal(t, causes[i], f.Cause())
 		require.Equal(t, file, f.File)
 	}
 	if diff := cmp.Diff(texts, gotTexts); diff != "" {
@@ -206,12 +207,12 @@ func TestFaults(t *testing.T) {
 		},
 		{
 			name: "v1 rules", record: v1Record, old: `"metric": "list", "metric_params": {"k": null`, new: `"metric": "top_k", "metric_params": {"k": null`,
-			want:   []wantFault{{impulse.ErrType, strict, `5: index 0 (q1) metric_params.k: want integer, got null`}},
+			want:   []wantFault{{impulse.ErrType, strict, `5: index 0 (q1) metric_params.k: is null, want integer`}},
 			reason: "a ranking has a length",
 		},
 		{
 			name: "v1 level", record: v1Record, old: `"location": null, "location_level": null}]`, new: `"location": "Lleida", "location_level": "province"}]`,
-			want:   []wantFault{{impulse.ErrValue, strict, `3: index 0 (q1) organisations[0].location_level: "province" is not one of city, nuts3, nuts2, nuts1, country, other, null`}},
+			want:   []wantFault{{impulse.ErrValue, strict, `3: index 0 (q1) organisations[0].location_level: is "province", want one of "city", "nuts3", "nuts2", "nuts1", "country", "other", null`}},
 			reason: "levels differ between the variants",
 		},
 		{
@@ -220,11 +221,11 @@ func TestFaults(t *testing.T) {
 				{impulse.ErrMissing, always, `1: index 0 (q1) metric_params: missing`},
 				{impulse.ErrUnknownKey, strict, `5: index 0 (q1) params: unknown key`},
 			},
-			reason: "metric alone makes it v1",
+			reason: "metric makes it v1",
 		},
 		{
 			name: "huge exponent", record: v1Record, old: `"year": null`, new: `"year": 1e999999999`,
-			want:   []wantFault{{impulse.ErrValue, strict, `2: index 0 (q1) filters.year: 1e999999999 is more than 2100`}},
+			want:   []wantFault{{impulse.ErrValue, strict, `2: index 0 (q1) filters.year: number "1e999999999" is out of range`}},
 			reason: "exact arithmetic on it would not end",
 		},
 		{
@@ -266,7 +267,7 @@ func TestFaults(t *testing.T) {
 		{
 			name: "control token in the answer", old: `"semantic_query": "grafè"`, new: `"semantic_query": "<|im_start|>user"`,
 			want:   []wantFault{{impulse.ErrControlToken, always, `4: index 0 (q1) semantic_query: holds the chat control token <|im_start|>, which would end a turn in the training text`}},
-			reason: "not in the question alone",
+			reason: "not only in the question",
 		},
 		{
 			name: "no control token", old: `"semantic_query": "grafè"`, new: `"semantic_query": "a <| b |> c <im_end>"`, reason: "signs between which no name stands",
@@ -284,7 +285,7 @@ func TestFaults(t *testing.T) {
 		{
 			name: "key twice and a bad value", old: `"doc_type": "projects"`, new: `"doc_type": "x", "doc_type": "x"`,
 			want: []wantFault{
-				{impulse.ErrValue, strict, `1: index 0 (q1) doc_type: "x" is not one of projects`},
+				{impulse.ErrValue, strict, `1: index 0 (q1) doc_type: is "x", want "projects"`},
 				{impulse.ErrDuplicateKey, always, `1: index 0 (q1) doc_type: key given twice`},
 			},
 			reason: "two reasons that have nothing to do with each other",
@@ -314,9 +315,9 @@ func TestFaults(t *testing.T) {
 		{
 			name: "own rules", schema: `{"properties": {"semantic_query": {"minLength": 9, "pattern": "^x"}, "meta": {"properties": {"lang": {"const": "EN"}}}}}`,
 			want: []wantFault{
-				{impulse.ErrValue, strict, `4: index 0 (q1) semantic_query: minLength: got 5, want 9`},
-				{impulse.ErrValue, strict, `4: index 0 (q1) semantic_query: 'grafè' does not match pattern '^x'`},
-				{impulse.ErrValue, strict, `6: index 0 (q1) meta.lang: value must be 'EN'`},
+				{impulse.ErrValue, strict, `4: index 0 (q1) semantic_query: has 5 characters, want at least 9`},
+				{impulse.ErrValue, strict, `4: index 0 (q1) semantic_query: "grafè" does not match ^x`},
+				{impulse.ErrValue, strict, `6: index 0 (q1) meta.lang: is "CA", want "EN"`},
 			},
 			reason: "all that a given schema says, in place of the built-in one",
 		},
@@ -404,7 +405,9 @@ func TestFaultsAcrossFiles(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, err := impulse.ReadFiles(t.Context(), row.files, impulse.Options{Validate: row.validate})
-			require.ErrorIs(t, err, row.err)
+			var faults *impulse.FaultsError
+			require.ErrorAs(t, err, &faults)
+			require.Equal(t, row.err, faults.Faults[0].Cause())
 			want := strings.Join(row.want, "\n") + "\nimpulse: errors: 1, warnings: 0, files with faults: 1"
 			require.EqualError(t, err, want, row.reason)
 		})
@@ -450,7 +453,10 @@ func TestPassedOnAsRead(t *testing.T) {
 
 func TestFaultIsError(t *testing.T) {
 	_, err := impulse.Parse(nil, "b.json", impulse.Options{})
-	var fault impulse.Fault
-	require.True(t, errors.As(err, &fault))
-	require.Equal(t, impulse.Fault{File: "b.json", Index: -1, Line: 1, Message: "the file is empty", Err: impulse.ErrSyntax}, fault)
+	var faults *impulse.FaultsError
+	require.ErrorAs(t, err, &faults)
+	require.Len(t, faults.Faults, 1)
+	fault := faults.Faults[0]
+	require.Equal(t, impulse.ErrSyntax, fault.Cause())
+	require.Equal(t, "b.json:1: top level: the file is empty (byte offset 0)", fault.Error())
 }

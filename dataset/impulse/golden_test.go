@@ -15,6 +15,7 @@ import (
 
 	"github.com/impulse-salamandra/finetune/dataset"
 	"github.com/impulse-salamandra/finetune/dataset/impulse"
+	"github.com/impulse-salamandra/finetune/internal/pyrandom"
 )
 
 // readGolden returns the 700 records and the prompt of the golden files.
@@ -30,12 +31,21 @@ func readGolden(t *testing.T, opts impulse.Options) ([]impulse.Record, string) {
 	return batches.Records, system
 }
 
-func lines(records []impulse.Record, system string, merge bool) []byte {
-	var out []byte
+func lines(t *testing.T, records []impulse.Record, system string, merge bool) []byte {
+	var examples []dataset.Record
 	for _, r := range records {
-		out = impulse.AppendLine(out, r.Conversation(system, merge))
+		examples = append(examples, r.Conversation(system, merge))
 	}
-	return out
+	return written(t, examples)
+}
+
+func written(t *testing.T, examples []dataset.Record) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "lines.jsonl")
+	require.NoError(t, dataset.WriteFile(t.Context(), path, examples))
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return data
 }
 
 func digest(data []byte) string {
@@ -61,8 +71,8 @@ func TestGoldenLines(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			records, system := readGolden(t, row.opts)
-			got := lines(records, system, false)
-			merged := lines(records, system, true)
+			got := lines(t, records, system, false)
+			merged := lines(t, records, system, true)
 
 			n := 0
 			for line := range strings.Lines(string(testdata(t, "prepare_golden.jsonl"))) {
@@ -91,7 +101,7 @@ func TestGoldenLines(t *testing.T) {
 
 func TestGoldenShuffle(t *testing.T) {
 	records, _ := readGolden(t, impulse.Options{})
-	impulse.Shuffle(records, 42)
+	pyrandom.Shuffle(records, 42)
 	var ids strings.Builder
 	for _, r := range records {
 		ids.WriteString(r.ID + "\n")
@@ -99,23 +109,6 @@ func TestGoldenShuffle(t *testing.T) {
 	if diff := cmp.Diff(string(testdata(t, "prepare_golden_shuffle42_ids.txt")), ids.String()); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
-}
-
-func TestShuffleSeeds(t *testing.T) {
-	for _, row := range []struct {
-		seed   uint64
-		want   []int
-		reason string
-	}{
-		{seed: 0, want: []int{7, 8, 1, 5, 3, 4, 2, 0, 9, 6}, reason: "the key of seed 0 is one zero word"},
-		{seed: 1<<32 + 5, want: []int{5, 3, 6, 1, 9, 0, 8, 4, 7, 2}, reason: "two words, low first"},
-		{seed: 1<<64 - 1, want: []int{2, 6, 7, 9, 8, 1, 4, 5, 3, 0}, reason: "largest"},
-	} {
-		got := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
-		impulse.Shuffle(got, row.seed)
-		require.Equal(t, row.want, got, "seed %d: %s", row.seed, row.reason)
-	}
-	impulse.Shuffle([]int{}, 1)
 }
 
 // TestV1Line is the v1 variant's first record, written by hand: metric and
@@ -160,16 +153,16 @@ func TestV1Line(t *testing.T) {
 	quoted := strings.NewReplacer("\n", `\n`, `"`, `\"`).Replace(answer)
 	want := `{"id": "V1TRAIN_0001", "messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "` + query +
 		`"}, {"role": "assistant", "content": "` + quoted + `"}], "lang": "CA"}` + "\n"
-	require.Equal(t, want, string(impulse.AppendLine(nil, first.Conversation("S", false))))
+	require.Equal(t, want, string(written(t, []dataset.Record{first.Conversation("S", false)})))
 }
 
 func TestLineEscapes(t *testing.T) {
 	in := "\"\\/\b\f\n\r\t\x00\x1f\x7f<>&\u2028é😀"
 	want := `{"id": "\"\\/\b\f\n\r\t\u0000\u001f` + "\x7f<>&\u2028é😀" + `", "messages": [], "lang": ""}` + "\n"
-	require.Equal(t, want, string(impulse.AppendLine(nil, dataset.Record{ID: in})))
+	require.Equal(t, want, string(written(t, []dataset.Record{{ID: in}})))
 }
 
-func TestWriteJSONL(t *testing.T) {
+func TestWriteFile(t *testing.T) {
 	records, system := readGolden(t, impulse.Options{})
 	var examples []dataset.Record
 	for _, r := range records[:20] {
@@ -178,18 +171,22 @@ func TestWriteJSONL(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "train.jsonl")
 	require.NoError(t, os.WriteFile(path, []byte("old"), 0o644))
-	require.NoError(t, impulse.WriteJSONL(t.Context(), path, examples))
+	require.NoError(t, dataset.WriteFile(t.Context(), path, examples))
 	got, format, err := dataset.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, "messages", format)
+	for i := range got {
+		require.Equal(t, i+1, got[i].Line)
+		got[i].File, got[i].Line = "", 0
+	}
 	if diff := cmp.Diff(examples, got); diff != "" {
 		t.Errorf("read again (-want +got):\n%s", diff)
 	}
 
-	require.Error(t, impulse.WriteJSONL(t.Context(), filepath.Join(dir, "none", "x.jsonl"), examples))
+	require.Error(t, dataset.WriteFile(t.Context(), filepath.Join(dir, "none", "x.jsonl"), examples))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "taken"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "taken", "file"), nil, 0o644))
-	require.Error(t, impulse.WriteJSONL(t.Context(), filepath.Join(dir, "taken"), examples), "rename onto a directory")
+	require.Error(t, dataset.WriteFile(t.Context(), filepath.Join(dir, "taken"), examples), "rename onto a directory")
 	left, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
 	require.NoError(t, err)
 	require.Empty(t, left, "temporary files are removed after an error")

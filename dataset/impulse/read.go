@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/impulse-salamandra/finetune/internal/strictjson"
 )
 
 // DefaultPattern is the usual name of batch files.
@@ -52,7 +54,7 @@ type Batches struct {
 
 // ReadDir reads the files in dir whose names match pattern (see
 // [filepath.Match]; usually [DefaultPattern]), in code-point order: batch10.json
-// comes before batch2.json. It fails with [ErrNoFiles] if there are none, and
+// comes before batch2.json. It fails if there are none, and
 // otherwise as [ReadFiles] does.
 func ReadDir(ctx context.Context, dir, pattern string, opts Options) (*Batches, error) {
 	entries, err := os.ReadDir(dir) // sorted by name
@@ -70,7 +72,7 @@ func ReadDir(ctx context.Context, dir, pattern string, opts Options) (*Batches, 
 		}
 	}
 	if paths == nil {
-		return nil, fmt.Errorf("impulse: %w: nothing in %s matches %s", ErrNoFiles, dir, pattern)
+		return nil, fmt.Errorf("no batch files: nothing in %s matches %s", dir, pattern)
 	}
 	return ReadFiles(ctx, paths, opts)
 }
@@ -116,6 +118,7 @@ type reader struct {
 	batches   Batches // Warnings holds all faults until the end
 	hasErrors bool
 	schemas   map[Variant]*schema // nil: do not validate
+	warns     bool                // of fields that disagree, even so
 	fixed     bool                // the given schema decides the variant
 	first     *Record             // decides it otherwise
 	mixed     bool                // a record of another variant was reported
@@ -153,6 +156,15 @@ func (r *reader) result() (*Batches, error) {
 	return &r.batches, nil
 }
 
+// maxDepth is how many arrays and objects may lie within one another in a batch
+// file. Records need five; the limit bounds recursion on hostile input.
+const maxDepth = 64
+
+// causes of faults of JSON.
+var causes = map[strictjson.Cause]error{
+	strictjson.Syntax: errSyntax, strictjson.UTF8: errUTF8, strictjson.Depth: errDepth, strictjson.DuplicateKey: errDuplicateKey,
+}
+
 // source is one file while it is read.
 type source struct {
 	name   string
@@ -173,15 +185,15 @@ func (r *reader) read(name string, data []byte) {
 	start := 0
 	if bytes.HasPrefix(data, []byte(bom)) {
 		start = len(bom)
-		src.add(Fault{Index: -1, Err: ErrBOM, Message: "byte-order mark skipped", Warning: true})
+		src.add(Fault{Index: -1, err: errBOM, Message: "byte-order mark skipped", Warning: true})
 	}
-	root, problems, complete := parse(data, start)
+	root, problems, complete := strictjson.Parse(data, start, maxDepth)
 	for _, p := range problems {
-		index, path := inRecord(p.path)
-		if p.err == ErrDepth && len(path) > 1 {
+		index, path := inRecord(p.Path)
+		if p.Cause == strictjson.Depth && len(path) > 1 {
 			path = path[:1] // the record's field says more than 64 brackets
 		}
-		src.add(Fault{Index: index, ID: recordID(&root, index), Path: pathText(path), Offset: p.offset, Err: p.err, Message: p.message})
+		src.add(Fault{Index: index, ID: recordID(&root, index), Path: path.String(), Offset: p.Offset, err: causes[p.Cause], Message: p.Detail})
 	}
 	if complete {
 		r.records(src, &root)
@@ -202,77 +214,58 @@ const (
 )
 
 // records finds the records of a file and checks each.
-func (r *reader) records(src *source, root *value) {
+func (r *reader) records(src *source, root *strictjson.Value) {
 	const want = `want an array, or an object with an array under "queries"; `
 	list, path := root, ""
-	if root.kind == kindObject {
-		list, path = root.get(queriesKey), queriesKey
+	if root.Kind == strictjson.Object {
+		list, path = root.Get(queriesKey), queriesKey
 	}
-	fault := func(v *value, path string, err error, message string) {
-		src.add(Fault{Index: -1, Path: path, Offset: v.offset, Err: err, Message: message})
+	fault := func(v *strictjson.Value, path string, err error, message string) {
+		src.add(Fault{Index: -1, Path: path, Offset: v.Offset, err: err, Message: message})
 	}
 	switch {
 	case list == nil:
-		keys := make([]string, len(root.members))
-		for i, m := range root.members {
-			keys[i] = m.key
+		keys := make([]string, len(root.Members))
+		for i, m := range root.Members {
+			keys[i] = m.Key
 		}
-		fault(root, "", ErrType, want+"keys found: "+strings.Join(keys, ", "))
-	case list.kind != kindArray && list == root:
-		fault(list, "", ErrType, want+"got "+list.kind)
-	case list.kind != kindArray:
-		fault(list, path, ErrType, "want array, got "+list.kind)
-	case len(list.items) == 0:
-		fault(list, path, ErrEmpty, "no records in the file")
+		fault(root, "", errType, want+"keys found: "+strings.Join(keys, ", "))
+	case list.Kind != strictjson.Array && list == root:
+		fault(list, "", errType, want+"got "+string(list.Kind))
+	case list.Kind != strictjson.Array:
+		fault(list, path, errType, "want array, got "+string(list.Kind))
+	case len(list.Items) == 0:
+		fault(list, path, errEmpty, "no records in the file")
 	}
 	if list != nil {
-		for i := range list.items {
-			r.record(src, i, &list.items[i])
+		for i := range list.Items {
+			r.record(src, i, &list.Items[i])
 		}
 	}
 }
 
 // inRecord splits a path from the top of a file into the record's index, -1 for
 // none, and the path in the record.
-func inRecord(path []step) (index int, rest []step) {
+func inRecord(path strictjson.Path) (index int, rest strictjson.Path) {
 	rest = path
-	if len(rest) > 1 && rest[0].key == queriesKey {
+	if len(rest) > 1 && rest[0].Key == queriesKey {
 		rest = rest[1:]
 	}
-	if len(rest) > 0 && rest[0].isIndex {
-		return rest[0].index, rest[1:]
+	if len(rest) > 0 && rest[0].IsIndex {
+		return rest[0].Index, rest[1:]
 	}
 	return -1, path
 }
 
 // recordID is empty for index -1 and for records without an id.
-func recordID(root *value, index int) string {
-	if queries := root.get(queriesKey); queries != nil {
+func recordID(root *strictjson.Value, index int) string {
+	if queries := root.Get(queriesKey); queries != nil {
 		root = queries
 	}
-	if index < 0 || index >= len(root.items) {
+	if index < 0 || index >= len(root.Items) {
 		return ""
 	}
-	return idOf(&root.items[index])
+	return idOf(&root.Items[index])
 }
 
-func idOf(record *value) string { return record.get(metaKey).get(idKey).string() }
-
-// pathText writes a path as in organisations[0].name.
-func pathText(path []step) string {
-	var b strings.Builder
-	for i, s := range path {
-		switch {
-		case s.isIndex:
-			fmt.Fprintf(&b, "[%d]", s.index)
-		case s.key == "" || strings.ContainsFunc(s.key, func(r rune) bool { return r <= ' ' || strings.ContainsRune(`.[]"`, r) }):
-			fmt.Fprintf(&b, "[%q]", s.key)
-		default:
-			if i > 0 {
-				b.WriteByte('.')
-			}
-			b.WriteString(s.key)
-		}
-	}
-	return b.String()
-}
+func idOf(record *strictjson.Value) string { return record.Get(metaKey).Get(idKey).Characters() }

@@ -61,22 +61,23 @@ func SystemPrompt(v Variant) string {
 
 // ReadPrompt reads a system prompt. White space is cut at both ends, a
 // byte-order mark is skipped and line ends become "\n", so that the same text
-// saved by another editor is the same prompt. It fails with [ErrPrompt].
+// saved by another editor is the same prompt. It fails if that is
+// empty, not UTF-8, or holds a control token.
 func ReadPrompt(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("impulse: %w", err)
+		return "", fmt.Errorf("system prompt: %w", err)
 	}
 	text := strings.TrimPrefix(string(data), bom)
 	text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
 	text = strings.TrimSpace(text)
 	switch {
 	case !utf8.ValidString(text):
-		return "", fmt.Errorf("impulse: %w: %s is not valid UTF-8", ErrPrompt, path)
+		return "", fmt.Errorf("system prompt %s is not valid UTF-8", path)
 	case text == "":
-		return "", fmt.Errorf("impulse: %w: %s is empty", ErrPrompt, path)
+		return "", fmt.Errorf("system prompt %s is empty", path)
 	case controlToken.MatchString(text):
-		return "", fmt.Errorf("impulse: %w: %s holds the control token %s, want the text alone", ErrPrompt, path, controlToken.FindString(text))
+		return "", fmt.Errorf("system prompt %s holds the control token %s, want only the text", path, controlToken.FindString(text))
 	}
 	return text, nil
 }

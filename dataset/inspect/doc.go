@@ -7,8 +7,8 @@
 //		Builder: dataset.Builder{Tokenizer: tok, MaxLength: 2048}, Plan: dataset.DefaultPlanOptions(),
 //		Split: dataset.DefaultSplitOptions(), Decoder: tok,
 //	})
-//	err = report.WriteText(w, inspect.TextOptions{Conversations: 3})
-//	err = report.WriteHTML(f, inspect.HTMLOptions{Title: "train.jsonl", Conversations: 20})
+//	err = report.WriteText(w, inspect.WriteOptions{Conversations: 3})
+//	err = report.WriteHTML(f, inspect.WriteOptions{Title: "train.jsonl", Conversations: 20})
 //
 // A record that cannot be used is part of the report, not an error: all others
 // are looked at all the same. Texts of records are printed such that nothing in

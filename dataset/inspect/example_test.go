@@ -22,20 +22,14 @@ func Example() {
 		return
 	}
 	fmt.Println("usable:", report.Usable())
-	for _, s := range inspect.Spans(letters{}, report.Examples[0], 0) {
-		fmt.Printf("%t %q\n", s.Trained, s.Text)
-	}
-	if err := report.WriteText(os.Stdout, inspect.TextOptions{}); err != nil {
+	if err := report.WriteText(os.Stdout, inspect.WriteOptions{Conversations: 1}); err != nil {
 		fmt.Println(err)
 	}
 	// Output:
 	// usable: false
-	// false "<|im_start|>system\nsystem message. Today Date: 2024-09-30<|im_end|>\n<|im_start|>user\nHola<|im_end|>\n<|im_start|>assistant\n"
-	// true "Bon dia<|im_end|>"
-	// false "\n"
 	// 2 records, 1 of them can be trained on
-	// 1 faults:
-	//   record "two": chatml: no answer to train: no message has role "assistant"
+	// 1 fault:
+	//   data:2: record "two": nothing to train: no message has role "assistant"
 	//              tokens  least  5 %  median  mean  95 %  99 %  most  all
 	//            examples     80   80      80    80    80    80    80   80
 	//   before the answer     71   71      71    71    71    71    71   71
@@ -45,6 +39,14 @@ func Example() {
 	// training on 1 examples in 1 batches per epoch, shared prefix of 70 tokens
 	//     1 batches of 1 x 16 tokens, up to 16 targets
 	// 86 tokens computed, 7.0 % of them padding; one by one the examples have 80
+	//
+	// == one: 80 tokens, 8 trained
+	// <|im_start|>system
+	// system message. Today Date: 2024-09-30<|im_end|>
+	// <|im_start|>user
+	// Hola<|im_end|>
+	// <|im_start|>assistant
+	// ⟦Bon dia<|im_end|>⟧
 }
 
 // letters is a tokenizer with a token for each character.

@@ -7,7 +7,8 @@ import (
 	"html/template"
 	"io"
 
-	"github.com/impulse-salamandra/finetune/evalx/page"
+	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/internal/page"
 )
 
 //go:embed page.html
@@ -15,21 +16,15 @@ var pageText string
 
 var pageTemplates = template.Must(page.Templates().Parse(pageText))
 
-// HTMLOptions say what a page shows.
-type HTMLOptions struct {
-	Title         string
-	Conversations int // how many to show; see [Report.Conversations]
-	Facts         []Fact
-}
-
 type htmlPage struct {
 	page.Head
-	*Report
+	Records    int
+	Examples   []dataset.Example
 	Facts      []Fact
 	Plan       string
 	Histograms []page.Chart
 	Lengths    []htmlRow
-	Langs      []htmlRow
+	Languages  []htmlRow
 	Lists      []htmlList
 	Shown      []htmlConversation
 	Usable     bool
@@ -51,14 +46,14 @@ type htmlList struct {
 type htmlConversation struct {
 	ID              string
 	Tokens, Trained int
-	Spans           []Span
+	Spans           []span
 }
 
 // WriteHTML writes the report as one page for a browser, without scripts and
 // without need of a network; see package page. Texts of records are escaped as
 // in [Report.WriteText].
-func (r *Report) WriteHTML(w io.Writer, opts HTMLOptions) error {
-	p := htmlPage{Head: page.NewHead(opts.Title), Report: r, Usable: r.Usable()}
+func (r *Report) WriteHTML(w io.Writer, opts WriteOptions) error {
+	p := htmlPage{Head: page.NewHead(opts.Title), Records: r.Records, Examples: r.Examples, Usable: r.Usable()}
 	for _, f := range opts.Facts {
 		p.Facts = append(p.Facts, Fact{page.Printable(f.Name), page.Printable(f.Value)})
 	}
@@ -69,18 +64,18 @@ func (r *Report) WriteHTML(w io.Writer, opts HTMLOptions) error {
 		p.Plan += "evaluating on " + r.Eval.String()
 	}
 	if len(r.Examples) > 0 {
-		p.Histograms = []page.Chart{r.All.Chart("tokens of the examples"), r.Trained.Chart("trained tokens")}
+		p.Histograms = []page.Chart{r.all.Chart("tokens of the examples"), r.trained.Chart("trained tokens")}
 		for _, row := range r.lengthRows() {
 			p.Lengths = append(p.Lengths, htmlRow{row.name, row.cells})
 		}
 	}
-	for _, l := range r.Languages {
-		p.Langs = append(p.Langs, htmlRow{page.Printable(cmp.Or(l.Lang, "not known")), []string{
-			fmt.Sprint(l.Examples), fmt.Sprintf("%.1f %%", 100*float64(l.Examples)/float64(len(r.Examples))), fmt.Sprint(l.Held), fmt.Sprint(l.Tokens),
+	for _, l := range r.languages {
+		p.Languages = append(p.Languages, htmlRow{page.Printable(cmp.Or(l.lang, "not known")), []string{
+			fmt.Sprint(l.examples), fmt.Sprintf("%.1f %%", 100*float64(l.examples)/float64(len(r.Examples))), fmt.Sprint(l.held), fmt.Sprint(l.tokens),
 		}})
 	}
 	p.Lists = r.htmlLists()
-	for _, e := range r.Conversations(opts.Conversations) {
+	for _, e := range r.conversations(opts.Conversations) {
 		c := htmlConversation{ID: page.Printable(e.ID), Tokens: len(e.IDs), Spans: r.spans(e)}
 		c.Trained = trainedTokens(c.Spans)
 		for i := range c.Spans {
@@ -89,15 +84,6 @@ func (r *Report) WriteHTML(w io.Writer, opts HTMLOptions) error {
 		p.Shown = append(p.Shown, c)
 	}
 	return page.Write(w, pageTemplates, "inspection", p)
-}
-
-// Chart draws how lengths are spread.
-func (l Lengths) Chart(title string) page.Chart {
-	c := page.Chart{Title: title, Last: fmt.Sprintf("median %d, most %d", l.Percentile(50), l.Max), X: "tokens"}
-	for _, b := range l.Histogram(mostBins) {
-		c.Bars = append(c.Bars, page.Bar{From: float64(b.From), To: float64(b.To), Count: b.Count, Text: fmt.Sprintf("%d to %d: %d", b.From, b.To-1, b.Count)})
-	}
-	return c
 }
 
 // htmlLists are what is wrong, or may be.
@@ -116,12 +102,12 @@ func (r *Report) htmlLists() []htmlList {
 	}
 	add(true, len(r.Faults), "Faults", func(i int) string { return r.Faults[i].Error() })
 	add(true, len(r.Answers), "Answers that the schema refuses", func(i int) string { return r.Answers[i].Error() })
-	add(!r.dropping && len(r.Truncated) < len(r.Overlong), len(r.Overlong), fmt.Sprintf("Records of more than %d tokens, %d of them shortened", r.MaxLength, len(r.Truncated)),
-		func(i int) string { return fmt.Sprintf("%s: %d tokens", r.Overlong[i].ID, r.Overlong[i].Tokens) })
-	add(false, len(r.Mismatches), "Questions that look like another language", func(i int) string {
-		return fmt.Sprintf("%s: %s, looks like %s", r.Mismatches[i].ID, r.Mismatches[i].Lang, r.Mismatches[i].Looks)
+	add(!r.dropping && len(r.Truncated) < len(r.Overlong), len(r.Overlong), fmt.Sprintf("Records of more than %d tokens, %d of them shortened", r.opts.Builder.MaxLength, len(r.Truncated)),
+		func(i int) string { return sizeOf(r.Overlong[i]) })
+	add(false, len(r.mismatches), "Questions that look like another language", func(i int) string {
+		return fmt.Sprintf("%s: %s, looks like %s", r.mismatches[i].id, r.mismatches[i].lang, r.mismatches[i].looks)
 	})
-	add(false, len(r.Equal), "Questions that stand more than once", func(i int) string { return r.Equal[i].String() })
-	add(false, len(r.Near), "Groups of questions that resemble one another", func(i int) string { return r.Near[i].String() })
+	add(false, len(r.equal), "Questions that stand more than once", func(i int) string { return r.equal[i].String() })
+	add(false, len(r.near), "Groups of questions that resemble one another", func(i int) string { return r.near[i].String() })
 	return lists
 }

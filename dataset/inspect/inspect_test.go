@@ -3,42 +3,15 @@ package inspect_test
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/impulse-salamandra/finetune/chatml"
 	"github.com/impulse-salamandra/finetune/dataset"
 	"github.com/impulse-salamandra/finetune/dataset/inspect"
 )
-
-func TestLengths(t *testing.T) {
-	var hundred []int
-	for i := range 100 {
-		hundred = append(hundred, 100-i)
-	}
-	l := inspect.NewLengths(hundred)
-	require.Equal(t, []int{1, 5, 50, 95, 99, 100}, []int{l.Percentile(0), l.Percentile(5), l.Percentile(50), l.Percentile(95), l.Percentile(99), l.Percentile(100)})
-	require.Equal(t, 50.5, l.Mean())
-	require.Equal(t, []inspect.Bin{{0, 50, 49}, {50, 100, 50}, {100, 150, 1}}, l.Histogram(3))
-	require.Equal(t, []inspect.Bin{{10, 20, 1}, {20, 30, 0}, {30, 40, 2}}, inspect.NewLengths([]int{39, 10, 30}).Histogram(3), "empty ones too")
-	require.Len(t, inspect.NewLengths([]int{7}).Histogram(20), 1)
-	none := inspect.NewLengths(nil)
-	require.Empty(t, none.Histogram(20))
-	require.Zero(t, none.Percentile(50)+none.Max+int(none.Mean()))
-	for _, most := range []int{1, 2, 7, 20} {
-		for _, far := range []int{0, 1, 999, 1_000_000} {
-			bins := inspect.NewLengths([]int{0, 3, far}).Histogram(most)
-			require.LessOrEqual(t, len(bins), most, "%d", far)
-			n := 0
-			for _, b := range bins {
-				n += b.Count
-			}
-			require.Equal(t, 3, n)
-		}
-	}
-}
 
 // line is a record with a question and an answer.
 func line(id, lang, question, answer string) string {
@@ -49,7 +22,7 @@ func read(t *testing.T, data string, change func(*inspect.Options)) *inspect.Rep
 	t.Helper()
 	opts := inspect.Options{
 		Builder: dataset.Builder{Tokenizer: letters{}, MaxLength: 120}, Plan: dataset.DefaultPlanOptions(),
-		Split: dataset.SplitOptions{Similarity: dataset.NearSimilarity}, Decoder: letters{},
+		Split: dataset.SplitOptions{Similarity: 0.8}, Decoder: letters{},
 	}
 	if change != nil {
 		change(&opts)
@@ -57,6 +30,13 @@ func read(t *testing.T, data string, change func(*inspect.Options)) *inspect.Rep
 	r, err := inspect.Read(dataset.NewReader(strings.NewReader(data), "data").Records(), opts)
 	require.NoError(t, err)
 	return r
+}
+
+func textOf(t *testing.T, r *inspect.Report) string {
+	t.Helper()
+	var b strings.Builder
+	require.NoError(t, r.WriteText(&b, inspect.WriteOptions{}))
+	return b.String()
 }
 
 // TestRead: every kind of fault is found, and takes no other record with it.
@@ -94,22 +74,25 @@ func TestRead(t *testing.T) {
 	}
 	require.Equal(t, []string{"#1", "a", "b", "c", "d", "g", "h"}, ids)
 	require.Equal(t, []string{"d", "e", ""}, faults)
-	require.ErrorIs(t, r.Faults, dataset.ErrDuplicate)
-	require.ErrorIs(t, r.Faults, chatml.ErrNoAnswer)
-	require.ErrorIs(t, r.Faults, dataset.ErrSyntax)
-	require.Equal(t, []dataset.Length{{ID: "f", Tokens: 243}}, r.Overlong)
+	require.ErrorContains(t, r.Faults, "nothing to train")
+	require.Equal(t, []dataset.Length{{ID: "f", Tokens: 243, Instruction: 19}}, r.Overlong)
 	require.Len(t, r.Answers, 1)
 	require.Equal(t, "d", r.Answers[0].Record)
-	require.Equal(t, []inspect.Group{
-		{IDs: []string{"a", "b"}, Question: "projectes de hidrogen verd", Answers: 2},
-		{IDs: []string{"g", "h"}, Question: "wind energy", Answers: 1},
-	}, r.Equal)
-	require.Equal(t, []inspect.Group{{IDs: []string{"a", "b", "c"}, Question: "projectes de hidrogen verd", Answers: 2}}, r.Near)
-	require.Equal(t, 1, r.NoQuestion)
-	require.Equal(t, []inspect.Mismatch{{"g", "es", "EN"}, {"h", "es", "EN"}}, r.Mismatches)
-	require.Equal(t, "ca", r.Languages[0].Lang)
-	require.Equal(t, 3, r.Languages[0].Examples)
-	require.Equal(t, r.All.Total, r.Train.SequenceTokens)
+	text := textOf(t, r)
+	for _, want := range []string{
+		"2 questions that stand more than once:\n  a, b (2 different answers): projectes de hidrogen verd\n  g, h (the same answer): wind energy\n",
+		"1 groups of questions that resemble one another:\n  a, b, c (2 different answers): projectes de hidrogen verd\n",
+		"1 examples have no user message\n",
+		"2 examples whose question looks like another language:\n  g: es, looks like EN\n  h: es, looks like EN\n",
+		"language ca: 3 examples (42.9 %), 0 of them held out",
+	} {
+		require.Contains(t, text, want)
+	}
+	tokens := 0
+	for _, e := range r.Examples {
+		tokens += len(e.IDs)
+	}
+	require.Equal(t, tokens, r.Train.SequenceTokens)
 	require.Nil(t, r.Eval)
 
 	// Shortened instead of left out, and a part held out.
@@ -118,12 +101,16 @@ func TestRead(t *testing.T) {
 	})
 	require.Equal(t, r.Overlong, r.Truncated)
 	require.Len(t, r.Examples, 8)
-	require.LessOrEqual(t, r.All.Max, 120)
-	held := 0
-	for _, l := range r.Languages {
-		held += l.Held
+	for _, e := range r.Examples {
+		require.LessOrEqual(t, len(e.IDs), 120)
 	}
-	require.Positive(t, held)
+	require.Positive(t, r.Eval.Len())
+	held := 0
+	for _, m := range regexp.MustCompile(`(\d+) of them held out`).FindAllStringSubmatch(textOf(t, r), -1) {
+		n, err := strconv.Atoi(m[1])
+		require.NoError(t, err)
+		held += n
+	}
 	require.Equal(t, held, r.Eval.Len())
 
 	long := line("a", "", strings.Repeat("long ", 40), "one") + line("b", "", "solar", "one")
@@ -134,11 +121,11 @@ func TestRead(t *testing.T) {
 	}
 
 	_, err := inspect.Read(dataset.NewReader(strings.NewReader(data), "data").Records(), inspect.Options{Decoder: letters{}})
-	require.ErrorIs(t, err, dataset.ErrOption)
+	require.Error(t, err)
 	r = read(t, "", nil)
 	require.False(t, r.Usable())
-	require.NoError(t, r.WriteText(&strings.Builder{}, inspect.TextOptions{Conversations: 3}))
-	require.NoError(t, r.WriteHTML(&strings.Builder{}, inspect.HTMLOptions{Conversations: 3}))
+	require.NoError(t, r.WriteText(&strings.Builder{}, inspect.WriteOptions{Conversations: 3}))
+	require.NoError(t, r.WriteHTML(&strings.Builder{}, inspect.WriteOptions{Conversations: 3}))
 }
 
 // TestUntrustedText: what is in the data reaches neither a terminal nor a
@@ -157,19 +144,19 @@ func TestUntrustedText(t *testing.T) {
 	})
 	require.NotEmpty(t, r.Faults)
 	require.NotEmpty(t, r.Overlong)
-	require.NotEmpty(t, r.Near)
-	require.NotEmpty(t, r.Mismatches)
+	require.Contains(t, textOf(t, r), "looks like another language")
+	require.Contains(t, textOf(t, r), "resemble one another")
 	facts := []inspect.Fact{{Name: evil, Value: evil}}
 	for _, colour := range []bool{false, true} {
 		var b strings.Builder
-		require.NoError(t, r.WriteText(&b, inspect.TextOptions{Conversations: 9, Colour: colour, Facts: facts}))
+		require.NoError(t, r.WriteText(&b, inspect.WriteOptions{Conversations: 9, Colour: colour, Facts: facts}))
 		text := strings.NewReplacer("\x1b[32m", "", "\x1b[2m", "", "\x1b[0m", "").Replace(b.String())
 		require.NotRegexp(t, regexp.MustCompile("[\x00-\x09\x0b-\x1f\x7f\u0080-\u009f\u202e]"), text)
 		require.Contains(t, text, `\x1b[2J`)
-		require.Equal(t, colour, text != b.String(), "our own colours alone")
+		require.Equal(t, colour, text != b.String(), "only our own colours")
 	}
 	var b strings.Builder
-	require.NoError(t, r.WriteHTML(&b, inspect.HTMLOptions{Title: evil, Conversations: 9, Facts: facts}))
+	require.NoError(t, r.WriteHTML(&b, inspect.WriteOptions{Title: evil, Conversations: 9, Facts: facts}))
 	require.NotContains(t, b.String(), "<script>")
 	require.NotRegexp(t, regexp.MustCompile("[\x00-\x09\x0b-\x1f\x7f\u0080-\u009f\u202e]"), b.String())
 	require.Contains(t, b.String(), "Content-Security-Policy")
@@ -182,20 +169,35 @@ func TestMarks(t *testing.T) {
 	r := read(t, line("a", "", "one question", "first")+line("b", "", "another", "second"), nil)
 	require.True(t, r.Usable())
 	var text, page strings.Builder
-	require.NoError(t, r.WriteText(&text, inspect.TextOptions{Conversations: 1}))
+	require.NoError(t, r.WriteText(&text, inspect.WriteOptions{Conversations: 1}))
 	require.Contains(t, text.String(), "<|im_start|>assistant\n⟦second<|im_end|>⟧\n", "the shortest")
 	require.NotContains(t, text.String(), "⟦first")
 	text.Reset()
-	require.NoError(t, r.WriteText(&text, inspect.TextOptions{Conversations: 2}))
+	require.NoError(t, r.WriteText(&text, inspect.WriteOptions{Conversations: 2}))
 	require.Contains(t, text.String(), "one question<|im_end|>\n<|im_start|>assistant\n⟦first")
 	require.Equal(t, 1, strings.Count(text.String(), "Be short."), "what all share is printed once")
 	require.Contains(t, text.String(), "(25 tokens as above) one question")
-	require.NoError(t, r.WriteHTML(&page, inspect.HTMLOptions{Title: "a", Conversations: 2}))
+	require.NoError(t, r.WriteHTML(&page, inspect.WriteOptions{Title: "a", Conversations: 2}))
 	require.Contains(t, page.String(), "<mark>first&lt;|im_end|&gt;</mark>")
 	require.Contains(t, page.String(), `<span class="shared">&lt;|im_start|&gt;system
 Be short.&lt;|im_end|&gt;
 &lt;|im_start|&gt;user
 </span>`)
-	require.Len(t, r.Conversations(5), 2)
-	require.Empty(t, r.Conversations(0))
+	for n, want := range map[int]int{5: 2, 0: 0} {
+		text.Reset()
+		require.NoError(t, r.WriteText(&text, inspect.WriteOptions{Conversations: n}))
+		require.Equal(t, want, strings.Count(text.String(), "\n== "))
+	}
+}
+
+// That variants resemble their source is no news; that sources do is.
+func TestReadVariants(t *testing.T) {
+	of := func(id, text string) string {
+		return strings.TrimSuffix(text, "}\n") + fmt.Sprintf(`, "variant_of": %q}`, id) + "\n"
+	}
+	data := line("a", "ca", "projectes d'hidrogen verd", "one") + of("a", line("a~1", "ca", "projectes d'hidrogen verd.", "one")) +
+		line("b", "ca", "bateries de liti", "two") + of("b", line("b~1", "ca", "bateries de litti", "two")) + line("c", "ca", "bateries de liti!", "one")
+	text := textOf(t, read(t, data, nil))
+	require.Contains(t, text, "1 groups of questions that resemble one another:\n  b, c (2 different answers): bateries de liti")
+	require.Contains(t, text, "2 examples are variants of others, with which they are held out")
 }

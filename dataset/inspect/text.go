@@ -4,33 +4,41 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/impulse-salamandra/finetune/dataset"
-	"github.com/impulse-salamandra/finetune/evalx/page"
+	"github.com/impulse-salamandra/finetune/internal/lengths"
+	"github.com/impulse-salamandra/finetune/internal/page"
 )
 
 // Fact is a line that the caller adds to a report, such as an estimated time.
 type Fact struct{ Name, Value string }
 
-// TextOptions say what is printed.
-type TextOptions struct {
-	Conversations int  // how many to show; see [Report.Conversations]
-	Colour        bool // marks trained tokens by a colour instead of brackets
-	Facts         []Fact
+// WriteOptions say what is shown of a report.
+type WriteOptions struct {
+	// Title is the page's title.
+	Title string
+	// Conversations is how many examples are shown, from the shortest to the
+	// longest and in equal steps between them; all if there are not so many.
+	Conversations int
+	// Colour marks trained tokens in a text by a colour instead of brackets.
+	Colour bool
+	// Facts are added to what the report says.
+	Facts []Fact
 }
 
 // Most things of each kind that are listed; the rest is counted.
 const (
 	mostFaults = 20
 	mostGroups = 10
-	mostBins   = 20
 )
 
 // WriteText prints the report. Characters of the data that are not printable,
 // escape sequences and direction marks among them, are printed as escapes.
-func (r *Report) WriteText(w io.Writer, opts TextOptions) error {
+func (r *Report) WriteText(w io.Writer, opts WriteOptions) error {
 	t := &text{}
 	r.writeFaults(t)
 	r.writeLengths(t)
@@ -47,7 +55,7 @@ func (r *Report) WriteText(w io.Writer, opts TextOptions) error {
 	}
 	// All so far is printable or a line feed; colours come below.
 	out := page.PrintableLines(t.String())
-	for i, e := range r.Conversations(opts.Conversations) {
+	for i, e := range r.conversations(opts.Conversations) {
 		out += r.conversation(e, opts.Colour, i == 0)
 	}
 	_, err := io.WriteString(w, out)
@@ -64,11 +72,23 @@ func (t *text) line(format string, args ...any) {
 
 func (r *Report) writeFaults(t *text) {
 	t.line("%d records, %d of them can be trained on", r.Records, len(r.Examples))
-	list(t, fmt.Sprintf("%d faults:", len(r.Faults)), len(r.Faults), mostFaults, func(i int) string { return oneLine(r.Faults[i].Error()) })
+	t.faults(r.Faults)
+	if len(r.Extra) > 0 {
+		t.line("keys that are not trained: %s", oneLine(r.extraKeys()))
+	}
 	list(t, fmt.Sprintf("%d answers that the schema refuses:", len(r.Answers)), len(r.Answers), mostFaults, func(i int) string { return oneLine(r.Answers[i].Error()) })
-	list(t, fmt.Sprintf("%d records of more than %d tokens, %d of them shortened:", len(r.Overlong), r.MaxLength, len(r.Truncated)), len(r.Overlong), mostFaults, func(i int) string {
-		return fmt.Sprintf("%s: %d tokens", oneLine(r.Overlong[i].ID), r.Overlong[i].Tokens)
+	list(t, fmt.Sprintf("%d records of more than %d tokens, %d of them shortened:", len(r.Overlong), r.opts.Builder.MaxLength, len(r.Truncated)), len(r.Overlong), mostFaults, func(i int) string {
+		return oneLine(sizeOf(r.Overlong[i]))
 	})
+}
+
+// extraKeys are the keys that do not touch conversations, with their numbers.
+func (r *Report) extraKeys() string {
+	var parts []string
+	for _, key := range slices.Sorted(maps.Keys(r.Extra)) {
+		parts = append(parts, fmt.Sprintf("%s (%d)", key, r.Extra[key]))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // list prints a heading and the first of n things, or nothing if there are none.
@@ -85,6 +105,29 @@ func list(t *text, heading string, n, most int, of func(int) string) {
 	}
 }
 
+// faults writes a line for each cause.
+func (t *text) faults(list dataset.Faults) {
+	if len(list) == 0 {
+		return
+	}
+	causes := strings.Split(list.Error(), "\n")
+	if len(causes) > 1 {
+		causes = causes[1:] // the first is their number
+	}
+	t.line("%s:", plural(len(list), "fault"))
+	for _, cause := range causes {
+		t.line("  %s", oneLine(strings.TrimSpace(cause)))
+	}
+}
+
+// plural returns the number of things.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // oneLine keeps a text of a record on a line.
 func oneLine(s string) string { return page.Printable(s) }
 
@@ -98,7 +141,7 @@ func (r *Report) writeLengths(t *text) {
 		fmt.Fprintf(w, "%s\t%s\t\n", row.name, strings.Join(row.cells, "\t"))
 	}
 	w.Flush() // into memory
-	bins := r.All.Histogram(mostBins)
+	bins := r.all.Histogram(lengths.MostBins)
 	top := 0
 	for _, b := range bins {
 		top = max(top, b.Count)
@@ -118,8 +161,8 @@ func (r *Report) lengthRows() []lengthRow {
 	var rows []lengthRow
 	for _, l := range []struct {
 		name string
-		Lengths
-	}{{"examples", r.All}, {"before the answer", r.Prompts}, {"trained", r.Trained}} {
+		lengths.Lengths
+	}{{"examples", r.all}, {"before the answer", r.prompts}, {"trained", r.trained}} {
 		var cells []string
 		for _, v := range []any{l.Min, l.Percentile(5), l.Percentile(50), int(l.Mean() + 0.5), l.Percentile(95), l.Percentile(99), l.Max, l.Total} {
 			cells = append(cells, fmt.Sprint(v))
@@ -130,44 +173,47 @@ func (r *Report) lengthRows() []lengthRow {
 }
 
 func (r *Report) writeLanguages(t *text) {
-	for _, l := range r.Languages {
-		t.line("language %s: %d examples (%.1f %%), %d of them held out, %d tokens", oneLine(cmp.Or(l.Lang, "not known")), l.Examples,
-			100*float64(l.Examples)/float64(len(r.Examples)), l.Held, l.Tokens)
+	for _, l := range r.languages {
+		t.line("language %s: %d examples (%.1f %%), %d of them held out, %d tokens", oneLine(cmp.Or(l.lang, "not known")), l.examples,
+			100*float64(l.examples)/float64(len(r.Examples)), l.held, l.tokens)
 	}
-	list(t, fmt.Sprintf("%d examples whose question looks like another language:", len(r.Mismatches)), len(r.Mismatches), mostGroups, func(i int) string {
-		m := r.Mismatches[i]
-		return fmt.Sprintf("%s: %s, looks like %s", oneLine(m.ID), oneLine(m.Lang), oneLine(m.Looks))
+	list(t, fmt.Sprintf("%d examples whose question looks like another language:", len(r.mismatches)), len(r.mismatches), mostGroups, func(i int) string {
+		m := r.mismatches[i]
+		return fmt.Sprintf("%s: %s, looks like %s", oneLine(m.id), oneLine(m.lang), oneLine(m.looks))
 	})
 }
 
 func (r *Report) writeGroups(t *text) {
 	for _, k := range []struct {
 		name   string
-		groups []Group
-	}{{"questions that stand more than once", r.Equal}, {"groups of questions that resemble one another", r.Near}} {
+		groups []group
+	}{{"questions that stand more than once", r.equal}, {"groups of questions that resemble one another", r.near}} {
 		list(t, fmt.Sprintf("%d %s:", len(k.groups), k.name), len(k.groups), mostGroups, func(i int) string { return k.groups[i].String() })
 	}
-	if r.NoQuestion > 0 {
-		t.line("%d examples have no user message", r.NoQuestion)
+	if r.variants > 0 {
+		t.line("%d examples are variants of others, with which they are held out", r.variants)
+	}
+	if r.noQuestion > 0 {
+		t.line("%d examples have no user message", r.noQuestion)
 	}
 }
 
 // String gives a group in one printable line.
-func (g Group) String() string {
+func (g group) String() string {
 	const most = 6 // ids
-	ids := strings.Join(g.IDs[:min(len(g.IDs), most)], ", ")
-	if len(g.IDs) > most {
-		ids += fmt.Sprintf(" and %d more", len(g.IDs)-most)
+	ids := strings.Join(g.ids[:min(len(g.ids), most)], ", ")
+	if len(g.ids) > most {
+		ids += fmt.Sprintf(" and %d more", len(g.ids)-most)
 	}
-	return page.Printable(fmt.Sprintf("%s (%s): %s", ids, g.answers(), shorten(g.Question, 80)))
+	return page.Printable(fmt.Sprintf("%s (%s): %s", ids, g.answersText(), shorten(g.question, 80)))
 }
 
-// answers tells how many there are.
-func (g Group) answers() string {
-	if g.Answers == 1 {
+// answersText says how many there are.
+func (g group) answersText() string {
+	if g.answers == 1 {
 		return "the same answer"
 	}
-	return fmt.Sprintf("%d different answers", g.Answers)
+	return fmt.Sprintf("%d different answers", g.answers)
 }
 
 func shorten(s string, most int) string {
@@ -184,7 +230,7 @@ const (
 )
 
 // conversation prints an example with its trained tokens marked, and what all
-// examples begin with if told so.
+// examples begin with if shared is set.
 func (r *Report) conversation(e dataset.Example, colour, shared bool) string {
 	var b strings.Builder
 	spans := r.spans(e)
@@ -207,7 +253,7 @@ func (r *Report) conversation(e dataset.Example, colour, shared bool) string {
 	return strings.TrimSuffix(b.String(), "\n") + "\n"
 }
 
-func trainedTokens(spans []Span) int {
+func trainedTokens(spans []span) int {
 	n := 0
 	for _, s := range spans {
 		if s.Trained {
@@ -215,4 +261,9 @@ func trainedTokens(spans []Span) int {
 		}
 	}
 	return n
+}
+
+// sizeOf says how long a record is.
+func sizeOf(l dataset.Length) string {
+	return fmt.Sprintf("%s: %d tokens, %d of them of its system message", l.ID, l.Tokens, l.Instruction)
 }

@@ -18,8 +18,8 @@ func TestFold(t *testing.T) {
 		"col·laboració, ｆｕｌｌ ﬁ":       "col laboracio full fi",
 		"e\u0301té  2018-2020":        "ete 2018 2020",
 	} {
-		require.Equal(t, want, Fold(in))
-		require.Equal(t, want, Fold(want), "folding twice changes nothing")
+		require.Equal(t, want, essence(in))
+		require.Equal(t, want, essence(want), "folding twice changes nothing")
 	}
 }
 
@@ -30,7 +30,7 @@ func TestNearIndexFind(t *testing.T) {
 		"PROJECTES SOBRE HIDROGEN VERD A CATALUNYA?",
 		"", "x",
 	}
-	x, err := NewNearIndex(texts, NearSimilarity)
+	x, err := newNearIndex(texts, nearSimilarity)
 	require.NoError(t, err)
 	for _, row := range []struct {
 		name, text string
@@ -45,18 +45,18 @@ func TestNearIndexFind(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var got []int
-			for _, n := range x.Find(row.text) {
-				got = append(got, n.Index)
+			for _, n := range x.resembling(row.text) {
+				got = append(got, n.index)
 			}
 			require.Equal(t, row.want, got)
 		})
 	}
-	require.Equal(t, 1.0, x.Find(texts[2])[0].Similarity)
+	require.Equal(t, 1.0, x.resembling(texts[2])[0].similarity)
 	for _, bad := range []float64{0, -1, 1.01} {
-		_, err := NewNearIndex(nil, bad)
-		require.ErrorIs(t, err, ErrOption)
-		_, err = NearGroups(nil, bad)
-		require.ErrorIs(t, err, ErrOption)
+		_, err := newNearIndex(nil, bad)
+		require.ErrorContains(t, err, "want above 0")
+		_, err = nearGroups(nil, bad)
+		require.ErrorContains(t, err, "want above 0")
 	}
 }
 
@@ -90,7 +90,7 @@ func TestNearIsExact(t *testing.T) {
 	}
 	for _, threshold := range []float64{.05, .3, 1. / 3, .5, 2. / 3, .8, .95, 1} {
 		texts, others := randomTexts(rng, 120), randomTexts(rng, 30)
-		x, err := NewNearIndex(texts, threshold)
+		x, err := newNearIndex(texts, threshold)
 		require.NoError(t, err)
 		for _, other := range append(others, texts...) {
 			want := map[int]float64{}
@@ -100,8 +100,8 @@ func TestNearIsExact(t *testing.T) {
 				}
 			}
 			got := map[int]float64{}
-			for _, n := range x.Find(other) {
-				got[n.Index] = n.Similarity
+			for _, n := range x.resembling(other) {
+				got[n.index] = n.similarity
 			}
 			require.Equal(t, want, got, "%q at %v", other, threshold)
 		}
@@ -120,7 +120,7 @@ func checkGroups(t *testing.T, texts []string, threshold float64, similarity fun
 			}
 		}
 	}
-	groups, err := NearGroups(texts, threshold)
+	groups, err := nearGroups(texts, threshold)
 	require.NoError(t, err)
 	grouped := map[int]int{}
 	for g, group := range groups {
@@ -140,7 +140,7 @@ func checkGroups(t *testing.T, texts []string, threshold float64, similarity fun
 
 func TestNearGroupsOfCopies(t *testing.T) {
 	texts := slices.Repeat([]string{"Hidrogen verd", "hidrogen  verd!"}, 20_000)
-	groups, err := NearGroups(texts, NearSimilarity)
+	groups, err := nearGroups(texts, nearSimilarity)
 	require.NoError(t, err)
 	require.Len(t, groups, 1)
 	require.Len(t, groups[0], len(texts))
@@ -150,15 +150,15 @@ func FuzzNearIndex(f *testing.F) {
 	f.Add("hidrogen verd", "hidrògen vert", .5)
 	f.Add("\xff\u0301", "", 1.)
 	f.Fuzz(func(t *testing.T, a, b string, threshold float64) {
-		x, err := NewNearIndex([]string{a, b}, threshold)
+		x, err := newNearIndex([]string{a, b}, threshold)
 		if err != nil {
-			require.ErrorIs(t, err, ErrOption)
+			require.ErrorContains(t, err, "want above 0")
 			return
 		}
 		find := func(text string) map[int]float64 {
 			found := map[int]float64{}
-			for _, n := range x.Find(text) {
-				found[n.Index] = n.Similarity
+			for _, n := range x.resembling(text) {
+				found[n.index] = n.similarity
 			}
 			return found
 		}
@@ -179,7 +179,7 @@ func BenchmarkNearGroups(b *testing.B) {
 		b.Run(fmt.Sprintf("texts=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := NearGroups(topics[:n], NearSimilarity); err != nil {
+				if _, err := nearGroups(topics[:n], nearSimilarity); err != nil {
 					b.Fatal(err)
 				}
 			}

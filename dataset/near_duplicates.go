@@ -11,15 +11,15 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// NearSimilarity is the similarity from which two questions count as near
+// nearSimilarity is the similarity from which two questions count as near
 // duplicates where nothing else is asked for: a slip or two, another ending, a
 // word put before or left out.
-const NearSimilarity = 0.8
+const nearSimilarity = 0.8
 
-// Fold returns the text that near duplicates are told by: letters and digits in
+// essence returns the text that near duplicates are recognised by: letters and digits in
 // lower case without their accents (compatibility forms decomposed, combining
 // marks dropped), everything between them one space.
-func Fold(text string) string {
+func essence(text string) string {
 	var b strings.Builder
 	gap := false
 	for _, r := range norm.NFKD.String(text) {
@@ -38,20 +38,20 @@ func Fold(text string) string {
 	return b.String()
 }
 
-// Near is a text of a [NearIndex] that resembles a given one.
-type Near struct {
-	// Index is the text's place among those of the index.
-	Index int
-	// Similarity is from the index's threshold to 1, which it is for all texts
-	// that [Fold] to the same or have the same runs of characters.
-	Similarity float64
+// near is a text of a nearIndex that resembles a given one.
+type near struct {
+	// index is the text's place among those of the index.
+	index int
+	// similarity is from the index's threshold to 1, which it is for all texts
+	// that fold to the same or have the same runs of characters.
+	similarity float64
 }
 
-// NearIndex finds near duplicates among texts. Two texts are near duplicates if
+// nearIndex finds near duplicates among texts. Two texts are near duplicates if
 // the Jaccard similarity of their sets of runs of three characters, after
-// [Fold], reaches the threshold: of all the runs that are in one of them, the
+// fold, reaches the threshold: of all the runs that are in one of them, the
 // share that is in both. The result is exact, nothing is estimated, and depends
-// on the texts alone.
+// only on the texts.
 //
 // Every set is ordered by how rare its runs are. Two sets that are similar
 // enough must share one of the first few, so only those are looked up (Bayardo,
@@ -59,20 +59,20 @@ type Near struct {
 // for each run of each text. Time grows with the number of texts that share
 // rare runs: 10,000 questions of one line against one another take about a
 // second, while n texts that nearly all resemble one another take n² steps.
-type NearIndex struct {
+type nearIndex struct {
 	threshold float64
 	rank      map[uint64]uint32 // of each run, the rarest first
 	sets      [][]uint32        // ranks of each text, rising
 	postings  [][]int32         // by rank: the texts that have it among their first
 }
 
-// NewNearIndex makes an index of texts. It fails with [ErrOption] if the
-// threshold is not above 0 and at most 1.
-func NewNearIndex(texts []string, threshold float64) (*NearIndex, error) {
+// newNearIndex makes an index of texts. It fails if the threshold is
+// not above 0 and at most 1.
+func newNearIndex(texts []string, threshold float64) (*nearIndex, error) {
 	if !(threshold > 0 && threshold <= 1) {
-		return nil, fmt.Errorf("dataset: %w: similarity %v of near duplicates, want above 0 and at most 1", ErrOption, threshold)
+		return nil, fmt.Errorf("similarity %v of near duplicates, want above 0 and at most 1", threshold)
 	}
-	x := &NearIndex{threshold: threshold, rank: map[uint64]uint32{}}
+	x := &nearIndex{threshold: threshold, rank: map[uint64]uint32{}}
 	var runs []uint64   // in the order they were first seen
 	var counts []uint32 // of texts, by that order
 	for _, text := range texts {
@@ -102,7 +102,7 @@ func NewNearIndex(texts []string, threshold float64) (*NearIndex, error) {
 
 // sortByRarity numbers the runs anew, rarest first; equally rare ones by their
 // characters, so that the order of the texts makes no difference.
-func (x *NearIndex) sortByRarity(runs []uint64, counts []uint32) {
+func (x *nearIndex) sortByRarity(runs []uint64, counts []uint32) {
 	order := make([]uint32, len(runs))
 	for i := range order {
 		order[i] = uint32(i)
@@ -123,9 +123,9 @@ func (x *NearIndex) sortByRarity(runs []uint64, counts []uint32) {
 	}
 }
 
-// Find returns the texts that text is a near duplicate of, the most similar
+// resembling returns the texts that text is a near duplicate of, the most similar
 // first and equal ones by their place. A text of the index finds itself.
-func (x *NearIndex) Find(text string) []Near {
+func (x *nearIndex) resembling(text string) []near {
 	runs := runsOf(text)
 	set := make([]uint32, 0, len(runs))
 	for _, run := range runs {
@@ -134,42 +134,45 @@ func (x *NearIndex) Find(text string) []Near {
 		}
 	}
 	slices.Sort(set)
-	found := x.find(set, len(runs), len(x.sets))
-	slices.SortFunc(found, func(a, b Near) int {
-		return cmp.Or(cmp.Compare(b.Similarity, a.Similarity), cmp.Compare(a.Index, b.Index))
+	seen := map[int32]bool{}
+	var found []near
+	x.find(set, len(runs), len(x.sets), func(i int32) bool {
+		again := seen[i]
+		seen[i] = true
+		return again
+	}, func(n near) { found = append(found, n) })
+	slices.SortFunc(found, func(a, b near) int {
+		return cmp.Or(cmp.Compare(b.similarity, a.similarity), cmp.Compare(a.index, b.index))
 	})
 	return found
 }
 
-// find returns the texts before the place end that resemble a set of size runs,
+// find calls found with the texts before the place end that resemble a set of size runs,
 // of which known ones are given by rank. Runs that no text has are the rarest
-// of all: they take places among the first and find nothing.
-func (x *NearIndex) find(known []uint32, size, end int) []Near {
+// of all: they take places among the first and find nothing. Texts for which leave
+// is true are left out; it is asked once for each run that a text shares.
+func (x *nearIndex) find(known []uint32, size, end int, leave func(i int32) bool, found func(near)) {
 	first := min(len(known), max(0, x.prefix(size)-(size-len(known))))
-	var found []Near
-	seen := map[int32]bool{}
 	for _, r := range known[:first] {
 		for _, i := range x.postings[r] {
 			if int(i) >= end {
 				break
 			}
-			if seen[i] {
+			if leave(i) {
 				continue
 			}
-			seen[i] = true
 			if s := jaccard(known, size, x.sets[i]); s >= x.threshold {
-				found = append(found, Near{int(i), s})
+				found(near{int(i), s})
 			}
 		}
 	}
-	return found
 }
 
 // prefix is how many of the rarest runs of a set of this size must be looked
 // at: a set that is similar enough shares at least the share of the threshold,
 // so it cannot miss that many. The sum is rounded so that no error of floating
 // point loses a pair.
-func (x *NearIndex) prefix(size int) int {
+func (x *nearIndex) prefix(size int) int {
 	return min(size, size-int(math.Ceil(x.threshold*float64(size)-1e-9))+1)
 }
 
@@ -193,11 +196,11 @@ func jaccard(a []uint32, size int, b []uint32) float64 {
 // runLength is the number of characters of a run.
 const runLength = 3
 
-// runsOf returns the set of runs of a text after [Fold], in no order that
+// runsOf returns the set of runs of a text after fold, in no order that
 // matters. A text of fewer characters is one run, and so is one without letters
 // and digits.
 func runsOf(text string) []uint64 {
-	characters := []rune(Fold(text))
+	characters := []rune(essence(text))
 	for len(characters) < runLength {
 		characters = append(characters, 0)
 	}
@@ -213,31 +216,63 @@ func runsOf(text string) []uint64 {
 	return slices.Compact(runs)
 }
 
-// NearGroups parts texts into groups such that near duplicates, by the measure
-// of [NearIndex], are in the same one, as are the near duplicates of these and so
-// on. It returns the groups of two or more, as rising places of texts, in the
-// order of their first ones. It fails as [NewNearIndex] does.
-func NearGroups(texts []string, threshold float64) ([][]int, error) {
+// NearGroups parts examples into groups such that those whose questions are near
+// duplicates are in the same one, as are the near duplicates of these and so on.
+// Two questions are near duplicates if the Jaccard similarity of their sets of
+// runs of three characters reaches similarity, above 0 and at most 1: of all the
+// runs that are in one of them, the share that is in both. Case, accents and
+// punctuation do not count.
+//
+// It returns the groups of two or more, as rising places of examples, in the order
+// of their first ones. Examples without a question are in none, and with a
+// similarity of 0 there are none. 10,000 questions of one line take about a
+// second, while n that nearly all resemble one another take n² steps.
+func NearGroups(examples []Example, similarity float64) ([][]int, error) {
+	if similarity == 0 {
+		return nil, nil
+	}
+	var at []int
+	var questions []string
+	for i, e := range examples {
+		if e.Question != "" {
+			at, questions = append(at, i), append(questions, e.Question)
+		}
+	}
+	groups, err := nearGroups(questions, similarity)
+	for _, g := range groups {
+		for k, i := range g {
+			g[k] = at[i]
+		}
+	}
+	return groups, err
+}
+
+// nearGroups are the groups of texts.
+func nearGroups(texts []string, threshold float64) ([][]int, error) {
 	// Equal texts are joined first: a thousand copies would be half a million
 	// pairs.
 	places := map[string][]int{}
 	var distinct []string
 	for i, text := range texts {
-		folded := Fold(text)
+		folded := essence(text)
 		if places[folded] == nil {
 			distinct = append(distinct, folded)
 		}
 		places[folded] = append(places[folded], i)
 	}
-	x, err := NewNearIndex(distinct, threshold)
+	x, err := newNearIndex(distinct, threshold)
 	if err != nil {
 		return nil, err
 	}
 	joined := newForest(len(distinct))
+	asked := make([]int, len(distinct)) // the text after the last one that each was compared with
 	for i, set := range x.sets {
-		for _, near := range x.find(set, len(set), i) {
-			joined.join(near.Index, i)
-		}
+		x.find(set, len(set), i, func(j int32) bool {
+			// What is joined already needs no comparison, of which there may be n².
+			again := asked[j] > i || joined.root(int(j)) == joined.root(i)
+			asked[j] = i + 1
+			return again
+		}, func(n near) { joined.join(n.index, i) })
 	}
 	members := map[int][]int{}
 	for i, text := range distinct {
