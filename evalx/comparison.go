@@ -1,22 +1,16 @@
 package evalx
 
 import (
-	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
-
-	"github.com/impulse-salamandra/finetune/evalx/page"
 )
-
-// ErrNotComparable: two sets of results are not of the same questions.
-var ErrNotComparable = errors.New("results are not of the same questions")
 
 // Comparison is how two sets of results on the same questions differ.
 type Comparison struct {
 	Questions int
-	// Measures are passed, all_correct, valid_json, schema_compliant and then
-	// the fields by their labels, with "field " in front.
+	// Measures are passed, all_correct, valid_json, schema_compliant if both had a
+	// schema, and then the fields by their names, with "field " in front.
 	Measures []Measure
 }
 
@@ -27,45 +21,39 @@ type Measure struct {
 	// Wins are the questions that B has right and A has not, Losses those that A
 	// has right and B has not, by ID in the order of A.
 	Wins, Losses []string
-	// P is the p-value of [McNemar]. Of twenty measures that do not differ one is
-	// expected below 0.05, so what is to be decided by is best chosen before.
+	// P is the two-sided p-value of the exact McNemar test: how likely a split at
+	// least as uneven as wins to losses is if either is equally likely. Of twenty
+	// measures that do not differ one is expected below 0.05, so what is to be
+	// decided by is best chosen before.
 	P float64
-	// Difference is share of B less share of A, its interval by [Bootstrap].
-	Difference Interval
+	// Difference is the share of B less the share of A, Low to High its 95 % interval
+	// by the paired bootstrap.
+	Difference, Low, High float64
 }
 
-// CompareOptions configure [Compare].
-type CompareOptions struct {
-	Resamples int    // of the bootstrap
-	Seed      uint64 // of the bootstrap
-}
-
-// DefaultCompareOptions are 10,000 resamples and seed 42.
-func DefaultCompareOptions() CompareOptions {
-	return CompareOptions{Resamples: 10_000, Seed: 42}
-}
-
-// Compare compares results b with results a, pairing them by ID. It fails with
-// [ErrNotComparable], listing every fault, if an ID is there twice or on one side
-// only, or if wanted values or fields differ: then the questions were not the
-// same.
-func Compare(a, b []Result, opts CompareOptions) (Comparison, error) {
+// Compare compares results b with results a, pairing them by ID. seed is for
+// the bootstrap: the same one gives the same intervals. It fails, listing every
+// fault, if an ID is there twice or on one side only, or if wanted values or
+// fields differ: then the questions were not the same.
+func Compare(a, b []Result, seed uint64) (Comparison, error) {
 	pairs, err := pair(a, b)
 	if err != nil {
 		return Comparison{}, err
 	}
 	c := Comparison{Questions: len(pairs)}
 	add := func(name string, right func(Result) bool) {
-		c.Measures = append(c.Measures, measure(name, pairs, right, opts))
+		c.Measures = append(c.Measures, measure(name, pairs, right, seed))
 	}
 	add("passed", func(r Result) bool { return r.Passed })
 	add("all_correct", func(r Result) bool { return r.AllCorrect })
 	add("valid_json", Result.ValidJSON)
-	add("schema_compliant", Result.Compliant)
+	if !slices.ContainsFunc(slices.Concat(a, b), func(r Result) bool { return r.NoSchema }) {
+		add("schema_compliant", Result.Compliant)
+	}
 	if len(pairs) > 0 {
 		for _, f := range pairs[0][0].Fields {
-			add("field "+f.Label(), func(r Result) bool {
-				f, _ := r.Field(f.Label())
+			add("field "+f.Name, func(r Result) bool {
+				f, _ := r.Field(f.Name)
 				return f.Correct
 			})
 		}
@@ -73,7 +61,7 @@ func Compare(a, b []Result, opts CompareOptions) (Comparison, error) {
 	return c, nil
 }
 
-func measure(name string, pairs [][2]Result, right func(Result) bool, opts CompareOptions) Measure {
+func measure(name string, pairs [][2]Result, right func(Result) bool, seed uint64) Measure {
 	m := Measure{Name: name}
 	differences := make([]float64, len(pairs))
 	for i, p := range pairs {
@@ -89,20 +77,19 @@ func measure(name string, pairs [][2]Result, right func(Result) bool, opts Compa
 			differences[i] = -1
 		}
 	}
-	m.P = McNemar(len(m.Wins), len(m.Losses))
-	m.Difference = Bootstrap(differences, opts.Resamples, opts.Seed)
+	m.P = mcNemar(len(m.Wins), len(m.Losses))
+	m.Difference, m.Low, m.High = bootstrap(differences, seed)
 	return m
 }
 
 // pair pairs results by ID in the order of a.
 func pair(a, b []Result) ([][2]Result, error) {
-	var faults []string
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	var faults idFaults
 	index := func(side string, results []Result) map[string]Result {
 		byID := make(map[string]Result, len(results))
 		for _, r := range results {
 			if _, twice := byID[r.ID]; twice {
-				fault("%s has %s twice", side, clip(r.ID))
+				faults.add(side+" has twice", r.ID)
 			}
 			byID[r.ID] = r
 		}
@@ -113,23 +100,57 @@ func pair(a, b []Result) ([][2]Result, error) {
 	for _, r := range a {
 		other, ok := inB[r.ID]
 		if !ok {
-			fault("only the first has %s", clip(r.ID))
+			faults.add("only the first has", r.ID)
 			continue
 		}
 		if why := differ(r, other); why != "" {
-			fault("%s: %s", clip(r.ID), why)
+			faults.add(why+":", r.ID)
 		}
 		pairs = append(pairs, [2]Result{r, other})
 	}
 	for _, r := range b {
 		if _, ok := inA[r.ID]; !ok {
-			fault("only the second has %s", clip(r.ID))
+			faults.add("only the second has", r.ID)
 		}
 	}
-	if faults != nil {
-		return nil, fmt.Errorf("evalx: %w: %s", ErrNotComparable, strings.Join(faults, "; "))
+	return pairs, faults.err()
+}
+
+// idFaults are the ids of questions by what is wrong with them.
+type idFaults struct {
+	causes []string
+	ids    map[string][]string
+}
+
+func (f *idFaults) add(cause, id string) {
+	if f.ids == nil {
+		f.ids = map[string][]string{}
 	}
-	return pairs, nil
+	if f.ids[cause] == nil {
+		f.causes = append(f.causes, cause)
+	}
+	f.ids[cause] = append(f.ids[cause], clip(id))
+}
+
+// err names the first ids of each cause, and counts the others.
+func (f *idFaults) err() error {
+	const mostCauses, mostIDs = 20, 5
+	var lines []string
+	for _, cause := range f.causes[:min(len(f.causes), mostCauses)] {
+		ids := f.ids[cause]
+		line := cause + " " + strings.Join(ids[:min(len(ids), mostIDs)], ", ")
+		if more := len(ids) - mostIDs; more > 0 {
+			line += fmt.Sprintf(" and %d more", more)
+		}
+		lines = append(lines, line)
+	}
+	if more := len(f.causes) - mostCauses; more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more causes", more))
+	}
+	if lines == nil {
+		return nil
+	}
+	return fmt.Errorf("results are not of the same questions: %s", strings.Join(lines, "; "))
 }
 
 // differ says why two results are not of one question, "" if they can be.
@@ -141,48 +162,9 @@ func differ(a, b Result) string {
 		return "the fields differ"
 	}
 	for i, f := range a.Fields {
-		if other := b.Fields[i]; f.Label() != other.Label() || !Exact(f.Want, other.Want) {
-			return fmt.Sprintf("field %d is %s in the first and %s in the second, or of another wanted value", i+1, clip(f.Label()), clip(other.Label()))
+		if other := b.Fields[i]; f.Name != other.Name || !Exact(f.Want, other.Want) {
+			return fmt.Sprintf("field %d is %s in the first and %s in the second, or of another wanted value", i+1, clip(f.Name), clip(other.Name))
 		}
 	}
 	return ""
-}
-
-// WriteComparison writes a comparison for the terminal: each measure with both
-// shares, the difference in points with its 95 % interval, wins, losses and the
-// p-value, and then which questions B won and lost, by the first measure. Text
-// is escaped as in [WriteText].
-//
-//	measure      a               b               difference (95%)        wins  losses      p
-//	passed       18/20 (90.0%)   19/20 (95.0%)   +5.0 (-10.0 to +20.0)      2       1  1.000
-func WriteComparison(w io.Writer, nameA, nameB string, c Comparison) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "A: %s\nB: %s\nQuestions: %d\n\n", page.Printable(nameA), page.Printable(nameB), c.Questions)
-	width := len("measure")
-	for _, m := range c.Measures {
-		width = max(width, len(page.Printable(m.Name)))
-	}
-	const line = "%-*s  %-16s  %-16s  %-24s  %5s  %6s  %6s\n"
-	fmt.Fprintf(&b, line, width, "measure", "A", "B", "difference (95%)", "wins", "losses", "p")
-	for _, m := range c.Measures {
-		fmt.Fprintf(&b, line, width, page.Printable(m.Name), m.A, m.B, points(m.Difference), fmt.Sprint(len(m.Wins)), fmt.Sprint(len(m.Losses)), fmt.Sprintf("%.3f", m.P))
-	}
-	if len(c.Measures) > 0 {
-		first := c.Measures[0]
-		fmt.Fprintf(&b, "\nB wins (%s): %s\nB loses (%s): %s\n", page.Printable(first.Name), list(first.Wins), page.Printable(first.Name), list(first.Losses))
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-// points returns a difference of shares in percentage points.
-func points(i Interval) string {
-	return fmt.Sprintf("%+.1f (%+.1f to %+.1f)", 100*i.Estimate, 100*i.Low, 100*i.High)
-}
-
-func list(ids []string) string {
-	if len(ids) == 0 {
-		return "none"
-	}
-	return page.Printable(strings.Join(ids, ", "))
 }

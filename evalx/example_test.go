@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/impulse-salamandra/finetune/evalx"
+	"github.com/impulse-salamandra/finetune/evalx/report"
 )
 
 // A task like that of the IMPULSE project: questions about research projects,
@@ -32,7 +33,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	programmes := evalx.NewEquivalences(evalx.Fold, []string{"Horizon 2020", "H2020", "Horitzó 2020"})
+	programmes := evalx.Equivalent(evalx.Fold, []string{"Horizon 2020", "H2020", "Horitzó 2020"})
 	organisation := evalx.Object(
 		evalx.Field{Path: "name", Compare: evalx.Folded(evalx.FoldAccents)},
 		evalx.Field{Path: "type"},
@@ -41,7 +42,7 @@ func Example() {
 		Name:   "queries",
 		Schema: schema,
 		Fields: []evalx.Field{
-			{Path: "filters.programme", Compare: programmes.Equal},
+			{Path: "filters.programme", Compare: evalx.Folded(programmes)},
 			{Path: "filters.year"},
 			{Path: "organisations", Compare: evalx.Assignment(organisation)},
 			{Path: "semantic_query", Compare: evalx.TokenOverlap(evalx.Words, 0.6)},
@@ -67,17 +68,17 @@ func Example() {
 		r := task.Score(want, q.answer)
 		r.ID = q.id
 		if !r.Passed {
-			evalx.WriteResult(os.Stdout, r)
+			report.WriteResult(os.Stdout, r)
 		}
 		results = append(results, r)
 	}
-	evalx.WriteText(os.Stdout, evalx.Summarize(results))
+	report.WriteText(os.Stdout, report.Run{Task: task.Name, Results: results})
 	// Output:
 	// FAILED Q2 (language EN)
 	//   schema: /filters/year: pattern: "since 2018" does not match ^(>=|<=)?[0-9]{4}$
 	//   filters.year: want ">=2018", got "since 2018"
 	// FAILED Q3 (language ES)
-	//   answer, line 1, column 32: answer ends too early: want a key in quotes
+	//   answer, line 1, column 32: answer ends too early: want a key in double quotes
 	// TEST RESULTS SUMMARY
 	// ================================================================================
 	// Overall:
@@ -116,9 +117,9 @@ func ExampleParse() {
 	}
 	// Output:
 	// map[year:2023] <nil>
-	// <nil> evalx: answer, line 1, column 1: syntax error: found "Here you are:\n{\"year\": 2"..., want a value
-	// <nil> evalx: answer, line 1, column 16: duplicate key "year"
-	// <nil> evalx: answer, line 1, column 12: answer ends too early: want "," or "}"
+	// <nil> answer, line 1, column 1: syntax error: unexpected 'H', want a value
+	// <nil> answer, line 1, column 16: duplicate key "year"
+	// <nil> answer, line 1, column 12: answer ends too early: want ',' or '}'
 }
 
 // A task that tolerates prose and code fences says so.
@@ -138,5 +139,50 @@ func ExampleExtract() {
 	fmt.Println(task.Score(want, "The year is 2023.").ParseError)
 	// Output:
 	// true
-	// evalx: answer, line 1, column 1: no object in braces
+	// answer, line 1, column 1: no object in braces
+}
+
+// A task like that of a support desk: the schema says which fields there are and
+// how they are compared, a comparators file where that is not enough.
+func ExampleNewTask() {
+	schema, err := evalx.CompileSchema("ticket", []byte(`{
+		"type": "object",
+		"required": ["product", "priority", "amount", "tags", "summary"],
+		"additionalProperties": false,
+		"properties": {
+			"product": {"type": "string"},
+			"priority": {"enum": ["low", "normal", "high"]},
+			"amount": {"type": ["number", "null"]},
+			"tags": {"type": "array", "items": {"type": "string"}},
+			"summary": {"type": "string"}
+		}
+	}`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	task, err := evalx.NewTask(evalx.TaskOptions{
+		Name: "tickets", Schema: schema, Comparators: []byte(`{"summary": {"words": 0.5}, "amount": {"numeric": 0.005}}`),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, f := range task.Fields {
+		fmt.Printf("%s: %s\n", f.Path, task.Comparators[f.Path])
+	}
+	want, err := evalx.Parse(`{"product": "Printer", "priority": "high", "amount": 12.5, "tags": ["fire", "office"], "summary": "The printer burns"}`)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	r := task.Score(want, `{"product": "printer", "priority": "low", "amount": 12.50, "tags": ["office", "fire"], "summary": "the printer is burning"}`)
+	fmt.Println(r.Passed, r.Errors)
+	// Output:
+	// product: folded
+	// priority: exact
+	// amount: numeric 0.005
+	// tags: set of folded
+	// summary: words 0.5
+	// false [wrong_value:priority]
 }

@@ -8,63 +8,53 @@ import (
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/impulse-salamandra/finetune/internal/jsonpointer"
 )
-
-// Causes of a [SchemaError].
-var (
-	// ErrSchema: the schema is not JSON, not valid against its own meta-schema,
-	// not of draft 2020-12, or has a pattern that Go's regexp cannot run.
-	ErrSchema = errors.New("bad schema")
-	// ErrExternalRef: $ref or $schema names a document outside the schema.
-	ErrExternalRef = errors.New("reference to another document")
-)
-
-// A SchemaError says why a schema cannot be used.
-type SchemaError struct {
-	Name string // as given to CompileSchema
-	Err  error  // wraps one of the causes above, and a *ParseError if it is not JSON
-}
-
-// Error returns the schema's name and the cause.
-func (e *SchemaError) Error() string { return fmt.Sprintf("evalx: schema %s: %v", e.Name, e.Err) }
-
-// Unwrap returns e.Err.
-func (e *SchemaError) Unwrap() error { return e.Err }
 
 // Schema is a compiled JSON Schema. It can be used by several goroutines; a nil
 // *Schema accepts everything.
 type Schema struct {
 	compiled *jsonschema.Schema
+	text     []byte
 }
 
-// CompileSchema reads a JSON Schema of draft 2020-12 ("$schema" may be absent).
-// name stands for the schema in errors.
+// CompileSchema reads a JSON Schema of the draft that "$schema" names (4, 6, 7,
+// 2019-09 or 2020-12), of draft 2020-12 without one. name stands for the schema
+// in errors.
 //
-// The schema has to be whole: a reference to another document is refused with
-// [ErrExternalRef] and nothing is ever fetched or opened. "format" is a note and
-// not checked, as the draft has it. Patterns are Go regular expressions, which
-// know no look-around. Every error is a [*SchemaError].
+// The schema has to be whole: a reference to another document, by $ref or
+// $schema, is refused by its name, and nothing is ever fetched or opened.
+// "format" is a note and not checked, but in drafts before 2019-09. Patterns have the
+// meaning of ECMA-262. An error lists every fault.
 func CompileSchema(name string, data []byte) (*Schema, error) {
-	fail := func(err error) (*Schema, error) { return nil, &SchemaError{Name: name, Err: err} }
-	doc, err := Parse(string(data))
+	compiled, err := compileSchema(data)
 	if err != nil {
-		return fail(fmt.Errorf("%w: %w", ErrSchema, err))
+		return nil, fmt.Errorf("schema %s: %w", name, err)
+	}
+	return &Schema{compiled: compiled, text: data}, nil
+}
+
+func compileSchema(data []byte) (*jsonschema.Schema, error) {
+	doc, err := Parse(string(data))
+	if place := new(ParseError); errors.As(err, &place) {
+		return nil, fmt.Errorf("line %d, column %d: %s", place.Line, place.Column, place.Reason)
 	}
 	var loader refusal
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
 	compiler.UseLoader(&loader)
+	compiler.UseRegexpEngine(compilePattern)
 	compiled, err := compile(compiler, doc)
 	switch {
 	case loader.refused != "":
-		return fail(fmt.Errorf("%w: %s", ErrExternalRef, strings.TrimPrefix(loader.refused, schemaBase)))
+		return nil, fmt.Errorf("reference to another document, %s: a schema has to be whole (move it under $defs)",
+			strings.TrimPrefix(loader.refused, schemaBase))
 	case err != nil:
-		return fail(fmt.Errorf("%w: %s", ErrSchema, schemaFaults(err)))
-	case compiled.DraftVersion != 2020:
-		return fail(fmt.Errorf("%w: $schema is of draft %d, want draft 2020-12", ErrSchema, compiled.DraftVersion))
+		return nil, errors.New(schemaFaults(err))
 	}
 	repairPropertyNames(compiled)
-	return &Schema{compiled: compiled}, nil
+	return compiled, nil
 }
 
 // schemaBase begins the address that a schema is compiled under, which is a
@@ -90,7 +80,7 @@ type refusal struct{ refused string }
 
 func (r *refusal) Load(address string) (any, error) {
 	r.refused = address
-	return nil, ErrExternalRef
+	return nil, errors.New("not loaded")
 }
 
 // schemaFaults words an error of the compiler: all faults of an invalid schema.
@@ -105,16 +95,17 @@ func schemaFaults(err error) string {
 
 // Validate returns every violation of the schema by a value, in the order of
 // places, keywords and messages; none if the value complies. A value of the
-// wrong type, or outside its enum, is reported for that alone. Where no
+// wrong type, or outside its enum, is reported only for that. Where no
 // alternative of anyOf or oneOf fits, that is one violation, and its message has
-// the reasons.
-func (s *Schema) Validate(v Value) []Violation {
+// the reasons. A pattern that takes more than a second for a text is a violation.
+func (s *Schema) Validate(v Value) (bad []Violation) {
 	if s == nil {
 		return nil
 	}
-	if bad := badNumbers(nil, v); bad != nil {
+	if bad = badNumbers(nil, v); bad != nil {
 		return sortViolations(bad)
 	}
+	defer tooSlow(&bad)
 	var tree *jsonschema.ValidationError
 	if errors.As(s.compiled.Validate(v), &tree) {
 		return flatten(tree)
@@ -136,7 +127,7 @@ func badNumbers(path []string, v Value) (bad []Violation) {
 		}
 	case json.Number:
 		if !isNumber(v) {
-			bad = append(bad, Violation{InstancePath: pointer(path), Message: fmt.Sprintf("number %s is out of range", clip(string(v)))})
+			bad = append(bad, Violation{InstancePath: jsonpointer.Of(path), Message: fmt.Sprintf("number %s is out of range", clip(string(v)))})
 		}
 	}
 	return bad
@@ -161,6 +152,8 @@ func repairPropertyNames(root *jsonschema.Schema) {
 			visit(s.AnyOf...)
 			visit(s.OneOf...)
 			visit(s.PrefixItems...)
+			visit(asSchemas(s.Items)...)
+			visit(asSchemas(s.AdditionalItems)...)
 			for _, member := range s.Properties {
 				visit(member)
 			}
@@ -170,9 +163,7 @@ func repairPropertyNames(root *jsonschema.Schema) {
 			for _, member := range s.DependentSchemas {
 				visit(member)
 			}
-			if additional, ok := s.AdditionalProperties.(*jsonschema.Schema); ok {
-				visit(additional)
-			}
+			visit(asSchemas(s.AdditionalProperties)...)
 			if s.PropertyNames != nil {
 				s.Extensions = append(s.Extensions, propertyNames{s.PropertyNames})
 				s.PropertyNames = nil
@@ -180,4 +171,16 @@ func repairPropertyNames(root *jsonschema.Schema) {
 		}
 	}
 	visit(root)
+}
+
+// asSchemas returns the subschemas of a keyword that can have one, several or,
+// as true and false, none.
+func asSchemas(v any) []*jsonschema.Schema {
+	switch v := v.(type) {
+	case *jsonschema.Schema:
+		return []*jsonschema.Schema{v}
+	case []*jsonschema.Schema:
+		return v
+	}
+	return nil
 }

@@ -1,7 +1,5 @@
 package evalx
 
-import "cmp"
-
 // Task says how the answers to one kind of question are scored. It can be used
 // by several goroutines if its functions can.
 type Task struct {
@@ -11,6 +9,9 @@ type Task struct {
 	Schema *Schema
 	// Fields are compared with the wanted values.
 	Fields []Field
+	// Comparators names how fields are compared, by their names, for people and
+	// for those who compare results; nil says nothing of it.
+	Comparators map[string]string
 	// Groups split the counts of a [Summary].
 	Groups []Group
 	// Read turns an answer into a value; nil is [Parse]. A value is what
@@ -47,8 +48,10 @@ func GroupBy(name, path string) Group {
 
 // Result is the score of one answer.
 type Result struct {
-	// ID is the caller's name for the question; Score leaves it empty.
-	ID string
+	// ID is the caller's name for the question or, where one question has several
+	// answers, for the answer: QuestionID is the question's then. Question is its
+	// text for people. Score leaves all three empty.
+	ID, QuestionID, Question string
 	// Want is the wanted value.
 	Want Value
 	// Answer is the text that was scored.
@@ -61,6 +64,8 @@ type Result struct {
 	// Violations are the answer's faults against the schema; nil also if it
 	// could not be read.
 	Violations []Violation
+	// NoSchema: there was no schema that the answer could have violated.
+	NoSchema bool
 	// Fields are the task's, in order. If the answer could not be read, Got is
 	// [Missing] and Correct is false in all of them, unless the task has a
 	// StandIn.
@@ -83,19 +88,16 @@ type Label struct {
 // FieldResult is the score of one field. Want and Got are [Missing] where there
 // is nothing at the path.
 type FieldResult struct {
-	Name      string // as in the Field, "" without one
+	Name      string // as in the Field, its path if it has none
 	Path      string
 	Want, Got Value
 	Correct   bool
 }
 
-// Label returns the name of the field, its path if it has none.
-func (f FieldResult) Label() string { return cmp.Or(f.Name, f.Path) }
-
-// Field returns the score of the field with a label, false if there is none.
-func (r Result) Field(label string) (FieldResult, bool) {
+// Field returns the score of the field with a name, false if there is none.
+func (r Result) Field(name string) (FieldResult, bool) {
 	for _, f := range r.Fields {
-		if f.Label() == label {
+		if f.Name == name {
 			return f, true
 		}
 	}
@@ -105,13 +107,14 @@ func (r Result) Field(label string) (FieldResult, bool) {
 // ValidJSON reports whether the answer could be read.
 func (r Result) ValidJSON() bool { return r.ParseError == nil }
 
-// Compliant reports whether the answer could be read and has no violations.
+// Compliant reports whether the answer could be read and has no violations, which
+// one without a schema cannot have.
 func (r Result) Compliant() bool { return r.ParseError == nil && len(r.Violations) == 0 }
 
 // Score compares an answer with the wanted value. It never fails: whatever is
 // wrong with the answer is in the result.
 func (t Task) Score(want Value, answer string) Result {
-	r := Result{Want: want, Answer: answer}
+	r := Result{Want: want, Answer: answer, NoSchema: t.Schema == nil}
 	for _, g := range t.Groups {
 		r.Groups = append(r.Groups, Label{Name: g.Name, Value: g.Of(want)})
 	}
@@ -124,7 +127,7 @@ func (t Task) Score(want Value, answer string) Result {
 		r.ParseError = err
 		if t.StandIn == nil {
 			for _, f := range t.Fields {
-				r.Fields = append(r.Fields, FieldResult{Name: f.Name, Path: f.Path, Want: Lookup(want, f.Path), Got: Missing{}})
+				r.Fields = append(r.Fields, FieldResult{Name: f.name(), Path: f.Path, Want: Lookup(want, f.Path), Got: Missing{}})
 			}
 			r.Errors = findAll(t.Classes, r, Missing{})
 			return r

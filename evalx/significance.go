@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// McNemar returns the two-sided p-value of the exact McNemar test: how likely a
+// mcNemar returns the two-sided p-value of the exact McNemar test: how likely a
 // split at least as uneven as wins to losses is if either is equally likely for
 // each question on which the two differ. It is 1 if there are none. Negative
 // numbers count as 0.
 //
 // Source: McNemar 1947, "Note on the sampling error of the difference between
 // correlated proportions or percentages"; exact by the binomial distribution.
-func McNemar(wins, losses int) float64 {
+func mcNemar(wins, losses int) float64 {
 	wins, losses = max(wins, 0), max(losses, 0)
 	n, k := wins+losses, min(wins, losses)
 	// Terms are summed relative to the largest, the last, which avoids
@@ -35,27 +35,20 @@ func McNemar(wins, losses int) float64 {
 	return min(1, 2*sum*math.Exp(logOf(k)))
 }
 
-// Interval is an estimate and its 95 % interval.
-type Interval struct {
-	Estimate, Low, High float64
-}
+// resamples of the bootstrap.
+const resamples = 10_000
 
-// Bootstrap returns the mean of differences between pairs and its 95 % interval
+// bootstrap returns the mean of differences between pairs and its 95 % interval
 // by the percentiles of the means of resamples, each of which draws as many
 // pairs as there are, with replacement. The same seed gives the same interval.
-// Without differences or resamples the interval is the mean alone, and without
-// differences that is 0.
+// Without differences all three are 0.
 //
 // Source: Efron and Tibshirani 1993, "An introduction to the bootstrap",
 // chapter 13.
-func Bootstrap(differences []float64, resamples int, seed uint64) Interval {
+func bootstrap(differences []float64, seed uint64) (estimate, low, high float64) {
 	n := len(differences)
 	if n == 0 {
-		return Interval{}
-	}
-	estimate := mean(differences)
-	if resamples <= 0 {
-		return Interval{estimate, estimate, estimate}
+		return 0, 0, 0
 	}
 	random := rand.New(rand.NewPCG(seed, uint64(n)))
 	means := make([]float64, resamples)
@@ -70,7 +63,7 @@ func Bootstrap(differences []float64, resamples int, seed uint64) Interval {
 	at := func(share float64) float64 {
 		return means[min(resamples-1, int(share*float64(resamples)))]
 	}
-	return Interval{estimate, at(0.025), at(0.975)}
+	return mean(differences), at(0.025), at(0.975)
 }
 
 func mean(values []float64) float64 {

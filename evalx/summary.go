@@ -1,6 +1,8 @@
 package evalx
 
 import (
+	"cmp"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -21,6 +23,15 @@ func (s *Share) add(holds bool) {
 // Value returns Count/Total, and false if there are no cases.
 func (s Share) Value() (float64, bool) {
 	return float64(s.Count) / float64(s.Total), s.Total > 0
+}
+
+// String returns "18/20 (90.0%)", and "0/0 (n/a)" if there are no cases.
+func (s Share) String() string {
+	value, ok := s.Value()
+	if !ok {
+		return fmt.Sprintf("%d/%d (n/a)", s.Count, s.Total)
+	}
+	return fmt.Sprintf("%d/%d (%.1f%%)", s.Count, s.Total, 100*value)
 }
 
 // Wilson returns the 95 % score interval of the share, 0 to 1 if there are no
@@ -53,7 +64,7 @@ func (s Share) Wilson() (low, high float64) {
 type Counts struct {
 	Passed     Share // answers, see Task.Passed
 	ValidJSON  Share // answers that could be read
-	Compliant  Share // answers that comply with the schema
+	Compliant  Share // answers that comply with the schema, of those that have one
 	AllCorrect Share // answers with every field correct
 	Fields     Share // fields that are correct, of all fields of all answers
 }
@@ -61,7 +72,9 @@ type Counts struct {
 func (c *Counts) add(r Result) {
 	c.Passed.add(r.Passed)
 	c.ValidJSON.add(r.ValidJSON())
-	c.Compliant.add(r.Compliant())
+	if !r.NoSchema {
+		c.Compliant.add(r.Compliant())
+	}
 	c.AllCorrect.add(r.AllCorrect)
 	for _, f := range r.Fields {
 		c.Fields.add(f.Correct)
@@ -71,20 +84,14 @@ func (c *Counts) add(r Result) {
 // Summary counts the results of a task.
 type Summary struct {
 	Overall Counts
-	Groups  []GroupCounts // in the order in which results name them
+	Groups  []GroupCounts // in the order in which results name the groups, then of their values
 	Fields  []FieldCount  // in the order of the task
 	Errors  []ErrorCount  // classes with findings, the worst severity first
 }
 
-// GroupCounts splits the counts by one group.
+// GroupCounts are the counts of the questions with one value of a group.
 type GroupCounts struct {
-	Name   string
-	Values []ValueCounts // in the order of their values
-}
-
-// ValueCounts are the counts of the questions with one value of a group.
-type ValueCounts struct {
-	Value string
+	Label
 	Counts
 }
 
@@ -92,7 +99,7 @@ type ValueCounts struct {
 // be found or one was given, how these went together. A value is anything but
 // null, [Missing], "", [] and {}.
 type FieldCount struct {
-	Path    string // the field's label, see FieldResult.Label
+	Name    string // see FieldResult.Name
 	Correct Share  // all answers; null for null is correct
 	// Expected is the number of answers that should have a value here, Given
 	// the number of those that have one, Right of those in both that are correct.
@@ -114,7 +121,7 @@ func (f FieldCount) F1() (float64, bool) {
 
 func (f *FieldCount) add(r FieldResult) {
 	f.Correct.add(r.Correct)
-	expected, given := !isEmpty(r.Want), !isEmpty(r.Got)
+	expected, given := !IsEmpty(r.Want), !IsEmpty(r.Got)
 	if expected {
 		f.Expected++
 	}
@@ -129,45 +136,39 @@ func (f *FieldCount) add(r FieldResult) {
 // Summarize counts results.
 func Summarize(results []Result) Summary {
 	var s Summary
+	groups, fields := map[Label]int{}, map[string]int{} // places in s
 	for _, r := range results {
 		s.Overall.add(r)
 		for _, label := range r.Groups {
-			s.group(label).add(r)
+			if _, known := groups[label]; !known {
+				groups[label] = len(s.Groups)
+				s.Groups = append(s.Groups, GroupCounts{Label: label})
+			}
+			s.Groups[groups[label]].add(r)
 		}
 		for _, f := range r.Fields {
-			s.field(f.Label()).add(f)
+			if _, known := fields[f.Name]; !known {
+				fields[f.Name] = len(s.Fields)
+				s.Fields = append(s.Fields, FieldCount{Name: f.Name})
+			}
+			s.Fields[fields[f.Name]].add(f)
 		}
 		s.addErrors(r.Errors)
 	}
 	s.sortErrors()
-	for _, g := range s.Groups {
-		slices.SortFunc(g.Values, func(a, b ValueCounts) int { return strings.Compare(a.Value, b.Value) })
-	}
+	s.sortGroups()
 	return s
 }
 
-// group returns the counts for a label, which it adds if they are new.
-func (s *Summary) group(label Label) *Counts {
-	i := slices.IndexFunc(s.Groups, func(g GroupCounts) bool { return g.Name == label.Name })
-	if i < 0 {
-		i = len(s.Groups)
-		s.Groups = append(s.Groups, GroupCounts{Name: label.Name})
+// sortGroups brings the values of a group together, in their order.
+func (s *Summary) sortGroups() {
+	first := map[string]int{} // place of a group's first value
+	for i, g := range s.Groups {
+		if _, ok := first[g.Name]; !ok {
+			first[g.Name] = i
+		}
 	}
-	g := &s.Groups[i]
-	j := slices.IndexFunc(g.Values, func(v ValueCounts) bool { return v.Value == label.Value })
-	if j < 0 {
-		j = len(g.Values)
-		g.Values = append(g.Values, ValueCounts{Value: label.Value})
-	}
-	return &g.Values[j].Counts
-}
-
-// field returns the count for a path, which it adds if it is new.
-func (s *Summary) field(path string) *FieldCount {
-	i := slices.IndexFunc(s.Fields, func(f FieldCount) bool { return f.Path == path })
-	if i < 0 {
-		i = len(s.Fields)
-		s.Fields = append(s.Fields, FieldCount{Path: path})
-	}
-	return &s.Fields[i]
+	slices.SortFunc(s.Groups, func(a, b GroupCounts) int {
+		return cmp.Or(cmp.Compare(first[a.Name], first[b.Name]), strings.Compare(a.Value, b.Value))
+	})
 }

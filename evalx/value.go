@@ -3,7 +3,6 @@ package evalx
 import (
 	"encoding/json"
 	"math/big"
-	"strings"
 )
 
 // Value is a JSON value as [Parse] makes it: nil for null, bool, string,
@@ -17,13 +16,15 @@ type Missing struct{}
 
 // Lookup returns the value at a path of object keys joined by dots
 // ("filters.programme"), the whole value for the empty path, and [Missing] if a
-// key is not there or its holder is no object. Keys that contain a dot and
-// items of arrays have no path.
+// key is not there or its holder is no object. A key that is empty or has a dot, a
+// bracket or a quote stands in brackets and quotes: meta["a.b"]. Items of arrays
+// have no path.
 func Lookup(v Value, path string) Value {
-	if path == "" {
-		return v
+	keys, ok := splitPath(path)
+	if !ok {
+		return Missing{}
 	}
-	for key := range strings.SplitSeq(path, ".") {
+	for _, key := range keys {
 		object, _ := v.(map[string]any)
 		member, ok := object[key]
 		if !ok {
@@ -34,8 +35,8 @@ func Lookup(v Value, path string) Value {
 	return v
 }
 
-// isEmpty reports whether v holds nothing: null, Missing, "", [] or {}.
-func isEmpty(v Value) bool {
+// IsEmpty reports whether v holds nothing: null, Missing, "", [] or {}.
+func IsEmpty(v Value) bool {
 	switch v := v.(type) {
 	case nil, Missing:
 		return true

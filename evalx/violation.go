@@ -10,13 +10,15 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+
+	"github.com/impulse-salamandra/finetune/internal/jsonpointer"
 )
 
 // Violation is one fault of a value.
 type Violation struct {
 	// InstancePath is the place in the value as a JSON pointer (RFC 6901), ""
-	// for the whole value. A key too many is reported at that key, a missing one
-	// at the object that lacks it.
+	// for the whole value. A key too many and a missing one are reported at that
+	// key.
 	InstancePath string `json:"path"`
 	// Keyword is the keyword of the schema that the value violates, "" for the
 	// schema false and for what is no JSON value.
@@ -38,24 +40,12 @@ func joinViolations(violations []Violation) string {
 	return strings.Join(parts, "; ")
 }
 
-var escapeToken = strings.NewReplacer("~", "~0", "/", "~1")
-
-// pointer returns a path as a JSON pointer.
-func pointer(path []string) string {
-	var b strings.Builder
-	for _, token := range path {
-		b.WriteByte('/')
-		b.WriteString(escapeToken.Replace(token))
-	}
-	return b.String()
-}
-
 // sortViolations sorts by place (array items by index), keyword and message, and
 // drops repetitions, which two references to one subschema cause.
 func sortViolations(violations []Violation) []Violation {
 	slices.SortFunc(violations, func(a, b Violation) int {
 		return cmp.Or(
-			comparePointers(a.InstancePath, b.InstancePath),
+			jsonpointer.Compare(a.InstancePath, b.InstancePath),
 			cmp.Compare(a.Keyword, b.Keyword),
 			cmp.Compare(a.Message, b.Message),
 			cmp.Compare(a.InstancePath, b.InstancePath), // "" and "/" have equal tokens
@@ -64,37 +54,14 @@ func sortViolations(violations []Violation) []Violation {
 	return slices.Compact(violations)
 }
 
-// comparePointers compares token by token, indices by their value.
-func comparePointers(a, b string) int {
-	for a != b {
-		var x, y string
-		x, a, _ = strings.Cut(a, "/")
-		y, b, _ = strings.Cut(b, "/")
-		if x == y {
-			continue
-		}
-		if isIndex(x) && isIndex(y) && len(x) != len(y) {
-			return cmp.Compare(len(x), len(y))
-		}
-		return cmp.Compare(x, y)
-	}
-	return 0
-}
-
-// isIndex reports whether a token is made of digits; those of arrays have no
-// zeros in front.
-func isIndex(token string) bool {
-	return token != "" && strings.Trim(token, "0123456789") == ""
-}
-
 // flatten lists the faults in the library's tree of errors, whose order follows
-// that of Go maps.
+// the order of Go maps.
 func flatten(tree *jsonschema.ValidationError) []Violation {
 	var violations []Violation
 	var visit func(e *jsonschema.ValidationError)
 	visit = func(e *jsonschema.ValidationError) {
 		add := func(path []string, keyword, message string) {
-			violations = append(violations, Violation{pointer(path), keyword, message})
+			violations = append(violations, Violation{jsonpointer.Of(path), keyword, message})
 		}
 		switch k := e.ErrorKind.(type) {
 		case *kind.Schema, *kind.Group, *kind.Reference, *kind.AllOf:
@@ -103,14 +70,14 @@ func flatten(tree *jsonschema.ValidationError) []Violation {
 			}
 		case *kind.Required:
 			for _, key := range k.Missing {
-				add(e.InstanceLocation, "required", fmt.Sprintf("key %s is missing", clip(key)))
+				add(append(slices.Clip(e.InstanceLocation), key), "required", "missing")
 			}
 		case *kind.AdditionalProperties:
 			for _, key := range k.Properties {
-				add(append(e.InstanceLocation, key), "additionalProperties", "unknown key")
+				add(append(slices.Clip(e.InstanceLocation), key), "additionalProperties", "unknown key")
 			}
 		case *kind.PropertyNames:
-			add(append(e.InstanceLocation, k.Property), "propertyNames", "forbidden key: "+alternatives(e.Causes))
+			add(append(slices.Clip(e.InstanceLocation), k.Property), "propertyNames", "forbidden key: "+alternatives(e.Causes))
 		default:
 			add(e.InstanceLocation, keyword(k), message(e))
 		}
@@ -137,6 +104,9 @@ func message(e *jsonschema.ValidationError) string {
 	case *kind.Type:
 		return fmt.Sprintf("is %s, want %s", k.Got, strings.Join(k.Want, " or "))
 	case *kind.Enum:
+		if len(k.Want) == 1 {
+			return fmt.Sprintf("is %s, want %s", show(k.Got), show(k.Want[0]))
+		}
 		return fmt.Sprintf("is %s, want one of %s", show(k.Got), showAll(k.Want))
 	case *kind.Const:
 		return fmt.Sprintf("is %s, want %s", show(k.Got), show(k.Want))
