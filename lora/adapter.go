@@ -7,10 +7,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/faults"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/wrongfile"
+	"github.com/impulse-salamandra/finetune/lora/internal/update"
 )
 
 // Names of the files of an adapter directory, as PEFT has them.
@@ -19,51 +23,31 @@ const (
 	WeightsFile = "adapter_model.safetensors"
 )
 
-// ErrNoAdapter reports a directory without an adapter_config.json.
-var ErrNoAdapter = errors.New("not an adapter directory")
+// errNoAdapter reports a directory without an adapter_config.json.
+var errNoAdapter = errors.New("not an adapter directory")
 
-// Causes a caller can test for with errors.Is on an error about tensors.
+// Causes of an error about tensors.
 var (
-	// ErrMissing reports a tensor that should be there.
-	ErrMissing = errors.New("tensor is missing")
-	// ErrLeftOver reports a tensor that has no place.
-	ErrLeftOver = errors.New("tensor is left over")
-	// ErrShape reports a tensor of the wrong shape or format.
-	ErrShape = errors.New("tensor has the wrong shape")
-	// ErrNotFinite reports a tensor with an infinity or a NaN.
-	ErrNotFinite = errors.New("tensor holds infinities or NaN")
+	// errMissing reports a tensor that should be there.
+	errMissing = errors.New("tensor is missing")
+	// errLeftOver reports a tensor that has no place.
+	errLeftOver = errors.New("tensor is left over")
+	// errShape reports a tensor of the wrong shape or format.
+	errShape = errors.New("tensor has the wrong shape")
+	// errNotFinite reports a tensor with an infinity or a NaN.
+	errNotFinite = errors.New("tensor holds infinities or NaN")
 )
-
-// A TensorError is one fault of a tensor with its place.
-type TensorError struct {
-	Path   string // the file or directory
-	Tensor string // the name in that file
-	Err    error  // wraps one of ErrMissing, ErrLeftOver, ErrShape, ErrNotFinite, ErrUnsupported
-}
-
-// Error returns the place and the fault.
-func (e *TensorError) Error() string {
-	return fmt.Sprintf("lora: %s: %s: %v", e.Path, e.Tensor, e.Err)
-}
-
-// Unwrap returns e.Err.
-func (e *TensorError) Unwrap() error { return e.Err }
-
-// tensorFaults collects what is wrong with the tensors at path.
-type tensorFaults struct {
-	path string
-	list []error
-}
-
-func (f *tensorFaults) add(tensor string, cause error, format string, args ...any) {
-	err := fmt.Errorf("%w: %s", cause, fmt.Sprintf(format, args...))
-	f.list = append(f.list, &TensorError{Path: f.path, Tensor: tensor, Err: err})
-}
 
 // An Adapter is the content of an adapter directory.
 type Adapter struct {
 	Config  Config
 	Modules []Module // by name
+
+	// Warnings are what a person should know of files that were read: settings
+	// that are not known and were left aside, as PEFT leaves them.
+	Warnings []string
+
+	stored []storedWeight
 }
 
 // A Module is the adapter of one linear layer with weight [Out, In].
@@ -76,22 +60,9 @@ type Module struct {
 	Magnitude []float32 // [Out] with DoRA, otherwise nil
 }
 
-// isZero tells whether the module leaves every weight as it is: B*A is zero, and
-// there is no magnitude.
-func (m Module) isZero() bool {
-	if m.Magnitude != nil {
-		return false
-	}
-	column := make([]bool, m.Rank) // of B, not zero
-	for i, v := range m.B {
-		column[i%m.Rank] = column[i%m.Rank] || v != 0
-	}
-	for i, v := range m.A {
-		if v != 0 && column[i/m.In] {
-			return false
-		}
-	}
-	return true
+// part returns the module as it is added to a weight.
+func (m Module) part(scale, weight float64) update.Part {
+	return update.Part{Factors: update.Factors(m), Scale: scale, Weight: weight}
 }
 
 // Active counts the modules that change their layer: those in which B*A is not
@@ -101,7 +72,7 @@ func (m Module) isZero() bool {
 func (a *Adapter) Active() int {
 	n := 0
 	for _, m := range a.Modules {
-		if !m.isZero() {
+		if !update.Factors(m).IsZero() {
 			n++
 		}
 	}
@@ -123,47 +94,48 @@ const (
 var foreignTensors = []struct{ part, reason string }{
 	{".lora_embedding_", "an embedding is adapted"},
 	{".lora_B.bias", "B has a bias"},
+	{".bias", "a bias of the base was trained"},
 	{".modules_to_save.", "a whole module was trained"},
 	{".trainable_tokens_", "rows of the embedding were trained"},
-	{"embed_tokens.weight", "the embedding is stored whole; save the adapter with save_embedding_layers=False"},
-	{"lm_head.weight", "the head is stored whole; save the adapter with save_embedding_layers=False"},
 }
 
 // ReadAdapter reads an adapter directory as PEFT writes it:
 // adapter_config.json and adapter_model.safetensors, whose floats may be of any
-// width and become float32.
+// width and become float32. A file of tensors named as in the live model, with the
+// adapter's name inside (".lora_A.default.weight"), is read as well.
 //
-// Every tensor is accounted for. The error lists all that is wrong: settings
-// as [ConfigError], tensors as [TensorError]. Without an adapter_config.json it
-// is [ErrNoAdapter].
+// Every tensor is accounted for; copies of base weights are held against the base
+// by [Adapter.CheckBase]. The error lists all settings, or all tensors,
+// that are wrong.
 func ReadAdapter(dir string) (*Adapter, error) {
-	config, order, err := readConfig(filepath.Join(dir, ConfigFile))
+	config, order, warnings, err := readConfig(filepath.Join(dir, ConfigFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("lora: no %s in %s: %w", ConfigFile, dir, ErrNoAdapter)
+		return nil, wrongfile.ExplainAdapter(dir, fmt.Errorf("no %s in %s: %w", ConfigFile, dir, errNoAdapter))
 	}
 	if err != nil {
+		if stat, _ := os.Stat(dir); stat != nil && !stat.IsDir() {
+			err = wrongfile.ExplainAdapter(dir, err)
+		}
 		return nil, err
 	}
 	path := filepath.Join(dir, WeightsFile)
 	file, err := safetensors.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, e := os.Stat(filepath.Join(dir, "adapter_model.bin")); e == nil {
-			return nil, fmt.Errorf("lora: %s: %w: adapter_model.bin can run code when read; save the adapter with safe_serialization=True", dir, ErrUnsupported)
-		}
+		return nil, wrongfile.ExplainAdapter(dir, err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
 
-	faults := &tensorFaults{path: path}
-	a := &Adapter{Config: config}
-	if a.Modules, err = readModules(file, config, faults); err != nil {
+	list := &faults.List{Subject: path}
+	a := &Adapter{Config: config, Warnings: warnings}
+	if err = a.readModules(file, list); err != nil {
 		return nil, err
 	}
-	a.check(faults)
-	a.checkOrder(faults, order)
-	if err := errors.Join(faults.list...); err != nil {
+	a.check(list)
+	a.checkOrder(list, order)
+	if err := list.Err(); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -171,67 +143,77 @@ func ReadAdapter(dir string) (*Adapter, error) {
 
 // readModules gathers the tensors of each module. A module with a faulty
 // tensor is left out, and the fault recorded.
-func readModules(file *safetensors.File, config Config, faults *tensorFaults) ([]Module, error) {
+func (a *Adapter) readModules(file *safetensors.Reader, list *faults.List) error {
 	byName := map[string]*Module{}
 	faulty := map[string]bool{}
 	for _, info := range file.Tensors() {
 		name, suffix, ok := splitTensorName(info.Name)
+		if weight := storedWeightOf(info.Name); !ok && weight != "" {
+			a.stored = append(a.stored, storedWeight{path: file.Paths()[0], tensor: info.Name, weight: weight})
+			continue
+		}
 		if !ok {
-			faults.foreign(info.Name)
+			foreign(list, info.Name)
 			continue
 		}
 		if byName[name] == nil {
-			byName[name] = &Module{Name: name, Rank: config.RankOf(name)}
+			byName[name] = &Module{Name: name, Rank: a.Config.rankOf(name)}
 		}
 		values, err := readFloats(file, info)
 		if err == nil {
 			err = byName[name].set(suffix, info.Shape, values)
 		}
-		if errors.Is(err, ErrShape) || errors.Is(err, ErrLeftOver) {
-			faults.list = append(faults.list, &TensorError{Path: faults.path, Tensor: info.Name, Err: err})
+		if errors.Is(err, errShape) || errors.Is(err, errLeftOver) || errors.Is(err, errUnsupported) {
+			list.Add(info.Name, err)
 			faulty[name] = true
 		} else if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	var modules []Module
 	for _, name := range sortedKeys(byName) {
 		if !faulty[name] {
-			modules = append(modules, *byName[name])
+			a.Modules = append(a.Modules, *byName[name])
 		}
 	}
-	return modules, nil
+	return nil
 }
 
-// readFloats returns the elements of a tensor, or ErrShape if they are no
+// readFloats returns the elements of a tensor, or errShape if they are no
 // floats.
-func readFloats(file *safetensors.File, info safetensors.Info) ([]float32, error) {
+func readFloats(file *safetensors.Reader, info safetensors.Info) ([]float32, error) {
 	data, err := file.Bytes(info.Name)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Release(info.Name)
-	values := make([]float32, info.NumElements())
-	err = safetensors.DecodeFloat32(values, data, info.Dtype)
-	if errors.Is(err, safetensors.ErrDtype) {
-		return nil, fmt.Errorf("%w: %s, want F32, F16, BF16 or F64", ErrShape, info.Dtype)
+	switch info.Dtype {
+	case safetensors.F64, safetensors.F32, safetensors.F16, safetensors.BF16:
+	default:
+		return nil, fmt.Errorf("%w: stored as %s, want F32, F16, BF16 or F64", errUnsupported, info.Dtype)
 	}
-	return values, err
+	values := make([]float32, info.NumElements())
+	return values, safetensors.DecodeFloat32(values, data, info.Dtype)
 }
+
+// tensorName takes the names of PEFT's files apart: module, which of its tensors,
+// and the adapter's name where a state dict of the live model was stored. Older
+// versions wrote ".weight" behind a magnitude too.
+var tensorName = regexp.MustCompile(`^` + regexp.QuoteMeta(prefix) + `(.+)\.(?:(lora_[AB])(?:\.([^.]+))?\.weight|(lora_magnitude_vector)(?:\.([^.]+?))??(?:\.weight)?)$`)
+
+// wrappers are the names that torch.compile, FSDP, activation checkpointing and
+// data parallelism put between those of modules while a model is trained.
+var wrappers = regexp.MustCompile(`^module\.|\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.`)
 
 // splitTensorName splits a name of PEFT's files into module and suffix.
 func splitTensorName(tensor string) (module, suffix string, ok bool) {
-	tensor, ok = strings.CutPrefix(tensor, prefix)
-	if !ok {
+	m := tensorName.FindStringSubmatch(wrappers.ReplaceAllString(tensor, ""))
+	switch {
+	case m == nil:
 		return "", "", false
+	case m[4] != "":
+		return m[1], suffixMagnitude, true
 	}
-	tensor = strings.Replace(tensor, suffixMagnitude+".weight", suffixMagnitude, 1) // as older versions wrote it
-	for _, suffix := range []string{suffixA, suffixB, suffixMagnitude} {
-		if module, ok := strings.CutSuffix(tensor, suffix); ok && module != "" {
-			return module, suffix, true
-		}
-	}
-	return "", "", false
+	return m[1], "." + m[2] + ".weight", true
 }
 
 // set stores one tensor of the module.
@@ -244,90 +226,90 @@ func (m *Module) set(suffix string, shape []int, values []float32) error {
 		dims, dst = 1, &m.Magnitude
 	}
 	if len(shape) != dims || len(values) == 0 {
-		return fmt.Errorf("%w: %v, want %d dimensions above 0", ErrShape, shape, dims)
+		return fmt.Errorf("%w: %v, want %d dimensions above 0", errShape, shape, dims)
 	}
 	if *dst != nil {
-		return fmt.Errorf("%w: stored under two names", ErrLeftOver)
+		return fmt.Errorf("%w: stored under two names", errLeftOver)
 	}
 	*dst = values
 	switch suffix {
 	case suffixA:
 		if m.In = shape[1]; shape[0] != m.Rank {
-			return fmt.Errorf("%w: %v, want [%d %d]", ErrShape, shape, m.Rank, m.In)
+			return fmt.Errorf("%w: %v, want [%d %d]", errShape, shape, m.Rank, m.In)
 		}
 	case suffixB:
 		if m.Out = shape[0]; shape[1] != m.Rank {
-			return fmt.Errorf("%w: %v, want [%d %d]", ErrShape, shape, m.Out, m.Rank)
+			return fmt.Errorf("%w: %v, want [%d %d]", errShape, shape, m.Out, m.Rank)
 		}
 	}
 	return nil
 }
 
 // foreign records a tensor that belongs to no LoRA pair.
-func (f *tensorFaults) foreign(tensor string) {
+func foreign(f *faults.List, tensor string) {
 	for _, t := range foreignTensors {
 		if strings.Contains(tensor, t.part) {
-			f.add(tensor, ErrUnsupported, "%s", t.reason)
+			f.Addf(tensor, "%w: %s", errUnsupported, t.reason)
 			return
 		}
 	}
-	f.add(tensor, ErrLeftOver, "want %sMODULE with %s, %s or %s", prefix, suffixA, suffixB, suffixMagnitude)
+	f.Addf(tensor, "%w: want %sMODULE with %s, %s or %s", errLeftOver, prefix, suffixA, suffixB, suffixMagnitude)
 }
 
 // check records every module that the configuration does not ask for and every
 // tensor that is missing, left over, misshapen or not finite.
-func (a *Adapter) check(f *tensorFaults) {
-	if len(a.Modules) == 0 && len(f.list) == 0 {
-		f.add("*", ErrMissing, "the adapter has no modules")
+func (a *Adapter) check(f *faults.List) {
+	if len(a.Modules) == 0 && f.Len() == 0 {
+		f.Addf("", "%w: the adapter has no modules", errMissing)
 	}
 	for i, m := range a.Modules {
 		name := prefix + m.Name
 		if i > 0 && a.Modules[i-1].Name >= m.Name {
-			f.add(name, ErrLeftOver, "modules are not sorted by name, or one is there twice")
+			f.Addf(name, "%w: modules are not sorted by name, or one is there twice", errLeftOver)
 		}
 		if !a.Config.Matches(m.Name) {
-			f.add(name, ErrLeftOver, "target_modules and the other settings do not select %s", m.Name)
+			f.Addf(name, "%w: target_modules and the other settings of %s do not select its layer", errLeftOver, ConfigFile)
 		}
-		if rank := a.Config.RankOf(m.Name); m.Rank != rank {
-			f.add(name, ErrShape, "rank %d, want %d", m.Rank, rank)
+		if rank := a.Config.rankOf(m.Name); m.Rank != rank {
+			f.Addf(name, "%w: rank %d, want %d", errShape, m.Rank, rank)
 		}
-		f.checkTensor(name+suffixA, m.A, true, m.Rank, m.In)
-		f.checkTensor(name+suffixB, m.B, true, m.Out, m.Rank)
-		f.checkTensor(name+suffixMagnitude, m.Magnitude, a.Config.UseDoRA, m.Out)
+		checkTensor(f, name+suffixA, m.A, true, m.Rank, m.In)
+		checkTensor(f, name+suffixB, m.B, true, m.Out, m.Rank)
+		checkTensor(f, name+suffixMagnitude, m.Magnitude, a.Config.UseDoRA, m.Out)
 	}
 }
 
 // checkTensor records what is wrong with one tensor of a module.
-func (f *tensorFaults) checkTensor(name string, values []float32, wanted bool, shape ...int) {
+func checkTensor(f *faults.List, name string, values []float32, wanted bool, shape ...int) {
 	size := 1
 	for _, d := range shape {
 		size *= d
 	}
 	switch {
 	case wanted && len(values) == 0:
-		f.add(name, ErrMissing, "want it beside the module's other tensors")
+		f.Addf(name, "%w: want it beside the module's other tensors", errMissing)
 	case !wanted && values != nil:
-		f.add(name, ErrLeftOver, "use_dora is off")
+		f.Addf(name, "%w: use_dora is off", errLeftOver)
 	case wanted && len(values) != size:
-		f.add(name, ErrShape, "%d elements, want %v", len(values), shape)
+		f.Addf(name, "%w: %d elements, want %v", errShape, len(values), shape)
 	case slices.ContainsFunc(values, notFinite):
-		f.add(name, ErrNotFinite, "training has diverged")
+		f.Addf(name, "%w: training has diverged", errNotFinite)
 	}
 }
 
-// notFinite tells whether v is an infinity or a NaN.
+// notFinite reports whether v is an infinity or a NaN.
 func notFinite(v float32) bool { return math.IsInf(float64(v), 0) || v != v }
 
 // checkOrder records modules for which two keys of a pattern disagree and the
 // file lists them in another order than PEFT writes: PEFT would take the first
 // of the file, this package the first in sorted order.
-func (a *Adapter) checkOrder(f *tensorFaults, order patternOrder) {
+func (a *Adapter) checkOrder(f *faults.List, order patternOrder) {
 	for _, m := range a.Modules {
-		if r := patternValue(a.Config.RankPattern, order.rank, m.Name, a.Config.Rank); r != a.Config.RankOf(m.Name) {
-			f.add(prefix+m.Name, ErrUnsupported, "rank_pattern means rank %d or %d by the order of its keys", r, a.Config.RankOf(m.Name))
+		if r := patternValue(a.Config.RankPattern, order.rank, m.Name, a.Config.Rank); r != a.Config.rankOf(m.Name) {
+			f.Addf(prefix+m.Name, "%w: rank_pattern means rank %d or %d by the order of its keys", errUnsupported, r, a.Config.rankOf(m.Name))
 		}
-		if v := patternValue(a.Config.AlphaPattern, order.alpha, m.Name, a.Config.Alpha); v != a.Config.AlphaOf(m.Name) {
-			f.add(prefix+m.Name, ErrUnsupported, "alpha_pattern means alpha %v or %v by the order of its keys", v, a.Config.AlphaOf(m.Name))
+		if v := patternValue(a.Config.AlphaPattern, order.alpha, m.Name, a.Config.Alpha); v != a.Config.alphaOf(m.Name) {
+			f.Addf(prefix+m.Name, "%w: alpha_pattern means alpha %v or %v by the order of its keys", errUnsupported, v, a.Config.alphaOf(m.Name))
 		}
 	}
 }
@@ -341,9 +323,9 @@ func (a *Adapter) Write(dir string) error {
 		return err
 	}
 	path := filepath.Join(dir, WeightsFile)
-	faults := &tensorFaults{path: path}
-	a.check(faults)
-	if err := errors.Join(faults.list...); err != nil {
+	list := &faults.List{Subject: path}
+	a.check(list)
+	if err := list.Err(); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {

@@ -2,11 +2,13 @@ package lora
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"math"
 	"slices"
+
+	"github.com/impulse-salamandra/finetune/internal/faults"
+	"github.com/impulse-salamandra/finetune/lora/internal/update"
 )
 
 // An AverageMethod says what of several adapters is averaged.
@@ -32,10 +34,10 @@ type AverageOptions struct {
 	Rank int
 }
 
-// AverageReport tells how far averages are from the mean of the updates, in the
+// AverageReport says how far averages are from the mean of the updates, in the
 // Frobenius norm over all modules. DoRA's magnitudes are left aside.
 type AverageReport struct {
-	// Norm is that of the mean of the updates.
+	// Norm is the norm of the mean of the updates.
 	Norm float64
 	// Factors is the distance of the mean of the factors, as a share of Norm; not
 	// a number if the factors do not fit together.
@@ -48,8 +50,8 @@ type AverageReport struct {
 // Average returns the mean of several adapters of equal weight, such as the
 // last checkpoints of a run. See [AverageMethod] for what the mean is of.
 //
-// It fails with [ErrOption], as [ReadAdapter] and [Combine] do, and with
-// AverageFactors with [ErrShape] if modules, ranks or scales differ, naming all.
+// It fails for options without meaning, as [ReadAdapter] and [Combine] do, and with
+// AverageFactors if modules, ranks or scales differ, naming all.
 func Average(ctx context.Context, opts AverageOptions) (*Adapter, AverageReport, error) {
 	var report AverageReport
 	if opts.Method == "" {
@@ -61,13 +63,14 @@ func Average(ctx context.Context, opts AverageOptions) (*Adapter, AverageReport,
 	weight := 1 / float64(len(opts.Dirs))
 	list := make([]WeightedAdapter, len(opts.Dirs))
 	adapters := make([]weightedAdapter, len(opts.Dirs))
-	var faults []error
+	var unread faults.List
 	for i, dir := range opts.Dirs {
 		a, err := ReadAdapter(dir)
-		list[i], faults = WeightedAdapter{dir, weight}, append(faults, err)
+		unread.Join(err)
+		list[i] = WeightedAdapter{dir, weight}
 		adapters[i] = weightedAdapter{list[i], a}
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := unread.Err(); err != nil {
 		return nil, report, err
 	}
 	factors, unfit := averageFactors(adapters)
@@ -90,10 +93,8 @@ func Average(ctx context.Context, opts AverageOptions) (*Adapter, AverageReport,
 }
 
 func (opts AverageOptions) check() error {
-	var faults []error
-	option := func(format string, args ...any) {
-		faults = append(faults, fmt.Errorf("lora: average: %w: %s", ErrOption, fmt.Sprintf(format, args...)))
-	}
+	list := faults.List{Subject: "average"}
+	option := func(format string, args ...any) { list.Join(faults.Caused(errOption, format, args...)) }
 	if len(opts.Dirs) == 0 {
 		option("want at least one adapter")
 	}
@@ -103,16 +104,16 @@ func (opts AverageOptions) check() error {
 	if opts.Rank < 0 || opts.Rank > 0 && opts.Method == AverageFactors {
 		option("Rank %d with method %s, want 0 or, with delta, more", opts.Rank, opts.Method)
 	}
-	return errors.Join(faults...)
+	return list.Err()
 }
 
 // averageFactors returns the mean of each tensor, with the settings of the
 // first adapter.
 func averageFactors(adapters []weightedAdapter) (*Adapter, error) {
 	first := adapters[0]
-	var faults []error
+	list := faults.List{Subject: "average"}
 	fault := func(dir, format string, args ...any) {
-		faults = append(faults, fmt.Errorf("lora: average: %s: %w: %s, unlike %s", dir, ErrShape, fmt.Sprintf(format, args...), first.Dir))
+		list.Addf(dir, "%w: %s, unlike %s", errShape, fmt.Sprintf(format, args...), first.Dir)
 	}
 	mean := &Adapter{Config: first.Config}
 	for _, m := range first.Modules {
@@ -130,7 +131,7 @@ func averageFactors(adapters []weightedAdapter) (*Adapter, error) {
 			}
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := list.Err(); err != nil {
 		return nil, err
 	}
 	for i := range mean.Modules {
@@ -163,21 +164,21 @@ func averageReport(ctx context.Context, adapters []weightedAdapter, factors, res
 		mean, factors, result float64 // squares
 	}
 	byTensor := collect(adapters)
-	sums := func(of *Adapter, weight float64) map[string][]part {
+	sums := func(of *Adapter, weight float64) map[string][]update.Part {
 		return collect([]weightedAdapter{{WeightedAdapter{Weight: weight}, of}})
 	}
-	ofResult, ofFactors := sums(result, -1), map[string][]part{}
+	ofResult, ofFactors := sums(result, -1), map[string][]update.Part{}
 	if factors != nil {
 		ofFactors = sums(factors, 1)
 	}
 	work := func(m *moduleNorms) error {
 		parts := byTensor[m.tensor]
-		m.mean = squareNorm(parts)
+		m.mean = update.SquareNorm(parts)
 		if factors != nil {
-			m.factors = squareNorm(centred(parts, ofFactors[m.tensor][0].Module))
+			m.factors = update.SquareNorm(update.Centred(parts, ofFactors[m.tensor][0].Factors))
 		}
 		if opts.Rank > 0 {
-			m.result = squareNorm(slices.Concat(parts, ofResult[m.tensor]))
+			m.result = update.SquareNorm(slices.Concat(parts, ofResult[m.tensor]))
 		}
 		return nil
 	}
@@ -210,70 +211,4 @@ func averageReport(ctx context.Context, adapters []weightedAdapter, factors, res
 		report.Result = report.Factors
 	}
 	return report, nil
-}
-
-// centred returns parts less a mean of their factors. Their sum is the sum of
-// the parts less the update of that mean: with b and a the distances from the
-// means B and A, the mean of (B+b)(A+a) is BA and the mean of ba.
-func centred(parts []part, mean Module) []part {
-	less := func(x, y []float32) []float32 {
-		d := make([]float32, len(x))
-		for i := range x {
-			d[i] = x[i] - y[i]
-		}
-		return d
-	}
-	list := slices.Clone(parts)
-	for i := range list {
-		list[i].A, list[i].B = less(parts[i].A, mean.A), less(parts[i].B, mean.B)
-	}
-	return list
-}
-
-// squareNorm is the square of the Frobenius norm of the sum of weight*scale*B*A
-// over parts, which is never formed: with the sum as L*R^T it is the inner
-// product of L^T*L and R^T*R.
-func squareNorm(parts []part) float64 {
-	width := 0
-	for _, p := range parts {
-		width += p.Rank
-	}
-	left, right := make([]float64, width*width), make([]float64, width*width) // upper triangles
-	row := make([]float64, width)
-	addRow := func(gram []float64) {
-		for k, v := range row {
-			addTo(gram[k*width+k:(k+1)*width], row[k:], v)
-		}
-	}
-	for i := range parts[0].Out {
-		at := 0
-		for _, p := range parts {
-			for _, v := range p.B[i*p.Rank : (i+1)*p.Rank] {
-				row[at] = p.weight * p.scale * float64(v)
-				at++
-			}
-		}
-		addRow(left)
-	}
-	for j := range parts[0].In {
-		at := 0
-		for _, p := range parts {
-			for r := range p.Rank {
-				row[at] = float64(p.A[r*p.In+j])
-				at++
-			}
-		}
-		addRow(right)
-	}
-	sum := 0.0
-	for k := range width {
-		for l := k; l < width; l++ {
-			product := left[k*width+l] * right[k*width+l]
-			if l > k {
-				product *= 2
-			}
-			sum += product
-		}
-	}
-	return max(0, sum)
 }

@@ -2,10 +2,12 @@ package lora
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/impulse-salamandra/finetune/internal/faults"
+	"github.com/impulse-salamandra/finetune/lora/internal/update"
 )
 
 // CombineOptions says which adapters become one.
@@ -28,16 +30,14 @@ type CombineOptions struct {
 // asked for; where the sum has no more than that, it is the sum up to rounding.
 //
 // The result has scale 1 everywhere, no dropout, and names its modules in full.
-// It fails with ErrOption for adapters of different bases, and as [ReadAdapter]
+// It fails for adapters of different bases, and as [ReadAdapter]
 // does.
 func Combine(ctx context.Context, opts CombineOptions) (*Adapter, error) {
 	if opts.Method == "" {
 		opts.Method = MethodLinear
 	}
-	var faults []error
-	option := func(format string, args ...any) {
-		faults = append(faults, fmt.Errorf("lora: combine: %w: %s", ErrOption, fmt.Sprintf(format, args...)))
-	}
+	list := faults.List{Subject: "combine"}
+	option := func(format string, args ...any) { list.Join(faults.Caused(errOption, format, args...)) }
 	if len(opts.Adapters) == 0 {
 		option("want at least one adapter")
 	}
@@ -45,7 +45,7 @@ func Combine(ctx context.Context, opts CombineOptions) (*Adapter, error) {
 	if opts.Method == MethodTIES || opts.Method == MethodDARE {
 		option("the update of method %s has full rank; merge the adapters instead", opts.Method)
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := list.Err(); err != nil {
 		return nil, err
 	}
 	adapters, err := readAdapters(opts.Adapters, opts.Method)
@@ -61,7 +61,7 @@ func Combine(ctx context.Context, opts CombineOptions) (*Adapter, error) {
 			option("%s was trained on %q, %s on %q", a.Dir, name, opts.Adapters[0].Dir, first)
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := list.Err(); err != nil {
 		return nil, err
 	}
 	return combine(ctx, adapters, opts)
@@ -87,35 +87,18 @@ func combine(ctx context.Context, adapters []weightedAdapter, opts CombineOption
 		parts := byTensor[tensor]
 		for _, p := range parts[1:] {
 			if p.In != parts[0].In || p.Out != parts[0].Out {
-				return nil, fmt.Errorf("lora: combine: %s: %w: [%d %d] and [%d %d]", p.Name, ErrShape, parts[0].Out, parts[0].In, p.Out, p.In)
+				return nil, fmt.Errorf("lora: combine: %s: %w: [%d %d] and [%d %d]", p.Name, errShape, parts[0].Out, parts[0].In, p.Out, p.In)
 			}
 		}
-		module := concatenate(parts)
+		module := update.Concatenate(parts)
 		if opts.Method == MethodSVD {
-			module = truncate(parts, opts.Rank)
+			module = update.Nearest(parts, opts.Rank)
 		}
-		result.Modules = append(result.Modules, module)
+		result.Modules = append(result.Modules, Module(module))
 		result.Config.Rank = max(result.Config.Rank, module.Rank)
 	}
 	result.setScale()
 	return result, nil
-}
-
-// concatenate returns the module of weight*scale*B*A summed over parts.
-func concatenate(parts []part) Module {
-	m := Module{Name: parts[0].Name, In: parts[0].In, Out: parts[0].Out}
-	for _, p := range parts {
-		m.Rank += p.Rank
-		m.A = append(m.A, p.A...)
-	}
-	for i := range m.Out {
-		for _, p := range parts {
-			for _, v := range p.B[i*p.Rank : (i+1)*p.Rank] {
-				m.B = append(m.B, float32(p.weight*p.scale*float64(v)))
-			}
-		}
-	}
-	return m
 }
 
 // setScale makes the settings fit the modules: their names, their ranks, and

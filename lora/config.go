@@ -2,42 +2,25 @@ package lora
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/impulse-salamandra/finetune/internal/faults"
 )
 
 // Causes a caller can test for with errors.Is on an error about a Config.
 var (
-	// ErrConfig reports a setting that no adapter can have.
-	ErrConfig = errors.New("invalid setting")
-	// ErrUnsupported reports a setting, or a tensor, of an adapter file whose
+	// errConfig reports a setting that no adapter can have.
+	errConfig = errors.New("invalid setting")
+	// errUnsupported reports a setting, or a tensor, of an adapter file whose
 	// mathematics this package does not implement.
-	ErrUnsupported = errors.New("not supported")
+	errUnsupported = errors.New("not supported")
 )
 
-// A ConfigError is one fault of a Config or of an adapter_config.json.
-type ConfigError struct {
-	File string // the file it was read from, empty for a Config made in memory
-	Key  string // the key as adapter_config.json spells it
-	Err  error  // wraps ErrConfig or ErrUnsupported
-}
-
-// Error returns the place and the fault.
-func (e *ConfigError) Error() string {
-	if e.File == "" {
-		return fmt.Sprintf("lora: config: %s: %v", e.Key, e.Err)
-	}
-	return fmt.Sprintf("lora: %s: %s: %v", e.File, e.Key, e.Err)
-}
-
-// Unwrap returns e.Err.
-func (e *ConfigError) Unwrap() error { return e.Err }
-
-// AllLinear as Config.TargetPattern selects every linear layer but the output
+// allLinear as Config.TargetPattern selects every linear layer but the output
 // head.
-const AllLinear = "all-linear"
+const allLinear = "all-linear"
 
 // Config says which linear layers carry an adapter, and how large and how
 // strong it is. It holds the keys of PEFT's adapter_config.json that change
@@ -48,53 +31,53 @@ const AllLinear = "all-linear"
 // Alpha/R, or Alpha/sqrt(R) with UseRSLoRA.
 type Config struct {
 	// Rank is R, the inner size of each pair, at least 1 ("r").
-	Rank int
+	Rank int `json:"r"`
 	// Alpha is the numerator of the scale, finite and above 0 ("lora_alpha").
-	Alpha float64
+	Alpha float64 `json:"lora_alpha"`
 	// Dropout is the probability, in [0, 1), with which an input of A is
 	// zeroed while training ("lora_dropout").
-	Dropout float64
+	Dropout float64 `json:"lora_dropout"`
 
 	// TargetModules names the layers to adapt: a whole module name, or its last
 	// segments ("q_proj", "self_attn.q_proj"). Exactly one of TargetModules and
 	// TargetPattern is set ("target_modules").
-	TargetModules []string
+	TargetModules []string `json:"target_modules"`
 	// TargetPattern is a regular expression that must match the whole module
-	// name, or [AllLinear] in any case ("target_modules" as a string).
-	TargetPattern string
+	// name, or "all-linear" in any case ("target_modules" as a string).
+	TargetPattern string `json:"target_pattern"`
 	// ExcludeModules names layers to leave alone, as TargetModules names them;
 	// at most one of it and ExcludePattern is set ("exclude_modules").
-	ExcludeModules []string
+	ExcludeModules []string `json:"exclude_modules"`
 	// ExcludePattern is a regular expression that must match the whole module
 	// name ("exclude_modules" as a string).
-	ExcludePattern string
+	ExcludePattern string `json:"exclude_pattern"`
 	// LayersToTransform keeps only layers with these indices, empty for all. It
 	// does not limit a module that TargetModules names in full, and cannot be
 	// used with TargetPattern ("layers_to_transform").
-	LayersToTransform []int
+	LayersToTransform []int `json:"layers_to_transform"`
 	// LayersPattern are regular expressions for the segment before the layer
 	// index, empty for any; needs LayersToTransform ("layers_pattern").
-	LayersPattern []string
+	LayersPattern []string `json:"layers_pattern"`
 
 	// RankPattern gives other ranks to some layers. A key is a regular
 	// expression for the last segments of a module name; where several match,
 	// the first in sorted order counts, which is the order PEFT writes
 	// ("rank_pattern").
-	RankPattern map[string]int
+	RankPattern map[string]int `json:"rank_pattern"`
 	// AlphaPattern gives other alphas, with keys as in RankPattern
 	// ("alpha_pattern").
-	AlphaPattern map[string]float64
+	AlphaPattern map[string]float64 `json:"alpha_pattern"`
 
 	// UseRSLoRA divides Alpha by sqrt(R) instead of R ("use_rslora").
-	UseRSLoRA bool
+	UseRSLoRA bool `json:"use_rslora"`
 	// UseDoRA adds a trained magnitude per output row ("use_dora").
-	UseDoRA bool
+	UseDoRA bool `json:"use_dora"`
 
 	// BaseModelNameOrPath is the model the adapter was trained on, a hub id or a
 	// directory; it is information only ("base_model_name_or_path").
-	BaseModelNameOrPath string
+	BaseModelNameOrPath string `json:"base_model_name_or_path"`
 	// Revision is the hub revision of the base, empty if none ("revision").
-	Revision string
+	Revision string `json:"revision"`
 }
 
 // DefaultConfig returns rank 16, alpha 32 and dropout 0.05 on the seven linear
@@ -111,17 +94,17 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports every setting that no adapter can have, each as a
-// [ConfigError] wrapping [ErrConfig], joined; nil if there is none.
-func (c Config) Validate() error { return c.validate("") }
+// Validate reports every setting that no adapter can have, by its key in
+// adapter_config.json; nil if there is none.
+func (c Config) Validate() error {
+	list := faults.List{Subject: "adapter"}
+	c.validate(&list)
+	return list.Err()
+}
 
-// validate is Validate for a Config that was read from file.
-func (c Config) validate(file string) error {
-	var faults []error
-	fault := func(key, format string, args ...any) {
-		err := fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...))
-		faults = append(faults, &ConfigError{File: file, Key: key, Err: err})
-	}
+// validate adds to list what Validate reports.
+func (c Config) validate(list *faults.List) {
+	fault := func(key, format string, args ...any) { list.Add(key, faults.Caused(errConfig, format, args...)) }
 	if c.Rank < 1 {
 		fault("r", "%d, want at least 1", c.Rank)
 	}
@@ -148,7 +131,6 @@ func (c Config) validate(file string) error {
 			fault("alpha_pattern", "%q: %v, want a finite number above 0", key, a)
 		}
 	}
-	return errors.Join(faults...)
 }
 
 // validateSelection checks the fields that choose modules.
@@ -167,8 +149,8 @@ func (c Config) validateSelection(fault func(key, format string, args ...any)) {
 	if slices.Contains(c.TargetModules, "") {
 		fault("target_modules", "an empty name")
 	}
-	if slices.Contains(c.TargetModules, AllLinear) {
-		fault("target_modules", "%q among the names, want it as the pattern", AllLinear)
+	if slices.Contains(c.TargetModules, allLinear) {
+		fault("target_modules", "%q among the names, want it as the pattern", allLinear)
 	}
 	if slices.Contains(c.ExcludeModules, "") {
 		fault("exclude_modules", "an empty name")

@@ -3,33 +3,39 @@ package lora
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
+	"github.com/impulse-salamandra/finetune/internal/faults"
+	"github.com/impulse-salamandra/finetune/internal/strictjson"
+	"github.com/impulse-salamandra/finetune/internal/wrongfile"
 )
 
 // maxConfigSize bounds adapter_config.json, in bytes: a thousand times what
 // PEFT writes.
 const maxConfigSize = 1 << 20
 
+// refusedKey is a key that is refused, and why.
+type refusedKey struct{ key, reason string }
+
 // ignoredKeys of adapter_config.json say how an adapter was trained or saved,
 // and nothing about what it computes now.
 var ignoredKeys = []string{
 	"auto_mapping", "corda_config", "eva_config", "inference_mode", "loftq_config",
 	"lora_ga_config", "megatron_core", "peft_version", "qalora_group_size", "runtime_config",
+	"fan_in_fan_out",                               // which PEFT turns off for linear layers
+	"lora_dtype", "lorap_emb_lr", "lorap_lr_ratio", // of ms-swift
 }
 
 // refusedKeys change what an adapter computes in a way this package does not
 // implement; they must be absent or off.
-var refusedKeys = []struct{ key, reason string }{
+var refusedKeys = []refusedKey{
 	{"alora_invocation_tokens", "activated LoRA switches the adapter on within the text"},
 	{"arrow_config", "Arrow routes tokens among adapters"},
-	{"bias", "biases of the base model were trained"},
 	{"ensure_weight_tying", "the adapter is shared with a tied layer"},
-	{"fan_in_fan_out", "the base stores its weights transposed"},
 	{"kasa_config", "KaSA changes the base weights and the update"},
 	{"layer_replication", "the layers of the base are repeated"},
 	{"lora_bias", "B has a bias"},
@@ -43,33 +49,32 @@ var refusedKeys = []struct{ key, reason string }{
 	{"velora_config", "VeLoRA is a variant of the layer"},
 }
 
-// A configReader takes an adapter_config.json apart, collecting faults.
-type configReader struct {
-	path   string
-	raw    map[string]json.RawMessage
-	faults []error
-}
-
 // patternOrder is the order in which a file lists the keys of its patterns.
 type patternOrder struct{ rank, alpha []string }
 
 // readConfig reads an adapter_config.json. The error lists every setting that
-// is invalid or not supported.
-func readConfig(path string) (Config, patternOrder, error) {
+// is invalid or not supported; warnings are of keys that were left aside.
+func readConfig(path string) (c Config, order patternOrder, warnings []string, err error) {
 	text, err := readLimited(path, maxConfigSize)
 	if err != nil {
-		return Config{}, patternOrder{}, err
+		return Config{}, patternOrder{}, nil, err
 	}
-	r := &configReader{path: path}
-	if err := json.Unmarshal(text, &r.raw); err != nil {
-		return Config{}, patternOrder{}, &ConfigError{File: path, Key: "file", Err: fmt.Errorf("%w: not a JSON object: %w", ErrConfig, err)}
+	list := faults.List{Subject: path}
+	f := strictjson.ReadFields(text, &list, errConfig)
+	if f == nil {
+		return Config{}, patternOrder{}, nil, wrongfile.Explain(path, list.Err())
 	}
-	c, order := r.config()
-	r.refuse()
-	if len(r.faults) == 0 {
-		return c, order, c.validate(path)
+	if f.Value("peft_type") == nil && (f.Value("fine_tune_type") != nil || f.Value("lora_parameters") != nil) {
+		return Config{}, patternOrder{}, nil, fmt.Errorf("%s is of an adapter of MLX, which is not read: fuse it into its base with mlx_lm.fuse", path)
 	}
-	return c, order, errors.Join(r.faults...)
+	c, order = configOf(f)
+	if unknown := refuse(f); len(unknown) > 0 {
+		warnings = []string{fmt.Sprintf("%s: left aside, as PEFT does: unknown %s", path, strings.Join(unknown, ", "))}
+	}
+	if list.Len() == 0 {
+		c.validate(&list)
+	}
+	return c, order, warnings, list.Err()
 }
 
 // readLimited reads a file of at most limit bytes.
@@ -79,158 +84,103 @@ func readLimited(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if stat.Size() > limit {
-		return nil, fmt.Errorf("lora: %s: %w: %d bytes, want at most %d", path, ErrConfig, stat.Size(), limit)
+		return nil, fmt.Errorf("%s: %w: %d bytes, want at most %d", path, errConfig, stat.Size(), limit)
 	}
 	return os.ReadFile(path)
 }
 
-// config reads the supported keys.
-func (r *configReader) config() (Config, patternOrder) {
-	var c Config
+// configOf reads the supported keys.
+func configOf(f *strictjson.Fields) (Config, patternOrder) {
+	f.Need("peft_type", "r", "lora_alpha")
+	if t := f.String("peft_type", "LORA"); t != "LORA" {
+		f.Fault("peft_type", errUnsupported, "%q is not supported, want \"LORA\"", t)
+	}
+	if t := f.String("task_type", ""); t != "" && t != "CAUSAL_LM" {
+		f.Fault("task_type", errUnsupported, "%q is not supported, want \"CAUSAL_LM\"", t)
+	}
+	c := Config{
+		Rank: f.Int("r", 0), Alpha: f.Number("lora_alpha", 0), Dropout: f.Number("lora_dropout", 0),
+		LayersPattern: f.Strings("layers_pattern"), LayersToTransform: f.Ints("layers_to_transform"),
+		UseRSLoRA: f.Bool("use_rslora", false), UseDoRA: f.Bool("use_dora", false),
+		BaseModelNameOrPath: f.String("base_model_name_or_path", ""), Revision: f.String("revision", ""),
+	}
+	c.TargetModules, c.TargetPattern = namesOrPatternOf(f, "target_modules")
+	c.ExcludeModules, c.ExcludePattern = namesOrPatternOf(f, "exclude_modules")
 	var order patternOrder
-	var peftType, taskType string
-	r.need("peft_type", &peftType)
-	if peftType != "" && peftType != "LORA" {
-		r.fault("peft_type", ErrUnsupported, "%q, want \"LORA\"", peftType)
+	c.RankPattern, order.rank = patterns(f, "rank_pattern", (*strictjson.Fields).Int)
+	c.AlphaPattern, order.alpha = patterns(f, "alpha_pattern", (*strictjson.Fields).Number)
+	checkInitialisation(f)
+	// Of a base without biases none can have been trained; a tensor of one is left over.
+	if b := f.String("bias", "none"); b != "none" && b != "all" && b != "lora_only" {
+		f.Fault("bias", errUnsupported, "%q is not supported, want \"none\", \"all\" or \"lora_only\"", b)
 	}
-	if r.get("task_type", &taskType); taskType != "" && taskType != "CAUSAL_LM" {
-		r.fault("task_type", ErrUnsupported, "%q, want \"CAUSAL_LM\"", taskType)
-	}
-	r.need("r", &c.Rank)
-	r.need("lora_alpha", &c.Alpha)
-	r.get("lora_dropout", &c.Dropout)
-	r.names("target_modules", &c.TargetModules, &c.TargetPattern)
-	r.names("exclude_modules", &c.ExcludeModules, &c.ExcludePattern)
-	r.names("layers_pattern", &c.LayersPattern, nil)
-	r.layers(&c.LayersToTransform)
-	order.rank = r.keys("rank_pattern")
-	r.get("rank_pattern", &c.RankPattern)
-	order.alpha = r.keys("alpha_pattern")
-	r.get("alpha_pattern", &c.AlphaPattern)
-	r.get("use_rslora", &c.UseRSLoRA)
-	r.get("use_dora", &c.UseDoRA)
-	r.get("base_model_name_or_path", &c.BaseModelNameOrPath)
-	r.get("revision", &c.Revision)
-	r.initialisation()
 	return c, order
 }
 
-func (r *configReader) fault(key string, cause error, format string, args ...any) {
-	err := fmt.Errorf("%w: %s", cause, fmt.Sprintf(format, args...))
-	r.faults = append(r.faults, &ConfigError{File: r.path, Key: key, Err: err})
+// namesOrPatternOf reads a list of names, or one pattern.
+func namesOrPatternOf(f *strictjson.Fields, key string) (names []string, pattern string) {
+	if v := f.Value(key); v != nil && v.Kind == strictjson.String {
+		return nil, v.Text
+	}
+	return f.Strings(key), ""
 }
 
-// get decodes a key into dst; absent and null leave it as it is.
-func (r *configReader) get(key string, dst any) {
-	raw, ok := r.raw[key]
-	delete(r.raw, key)
-	if !ok {
-		return
+// patterns reads an object of numbers, and its keys in the order of the file.
+func patterns[V any](f *strictjson.Fields, key string, number func(f *strictjson.Fields, key string, otherwise V) V) (map[string]V, []string) {
+	object := f.Object(key)
+	if object == nil {
+		return nil, nil
 	}
-	if err := json.Unmarshal(raw, dst); err != nil {
-		r.fault(key, ErrConfig, "%s: %v", raw, err)
+	values := map[string]V{}
+	var zero V
+	for _, pattern := range object.Keys() {
+		values[pattern] = number(object, pattern, zero)
 	}
+	return values, object.Keys()
 }
 
-// need is get for a key without a default.
-func (r *configReader) need(key string, dst any) {
-	if raw, ok := r.raw[key]; !ok || isOff(raw) {
-		r.fault(key, ErrConfig, "missing")
-	}
-	r.get(key, dst)
-}
-
-// names decodes a list of strings, or one string; where pattern is nil, one
-// string is a list of one.
-func (r *configReader) names(key string, list *[]string, pattern *string) {
-	if raw := r.raw[key]; len(raw) == 0 || raw[0] != '"' {
-		r.get(key, list)
-		return
-	}
-	var s string
-	r.get(key, &s)
-	if pattern != nil {
-		*pattern = s
-	} else if s != "" {
-		*list = []string{s}
-	}
-}
-
-// layers decodes layers_to_transform, a list or one number.
-func (r *configReader) layers(list *[]int) {
-	if raw := r.raw["layers_to_transform"]; len(raw) == 0 || raw[0] == '[' || raw[0] == 'n' {
-		r.get("layers_to_transform", list)
-		return
-	}
-	var one int
-	r.get("layers_to_transform", &one)
-	*list = []int{one}
-}
-
-// keys returns the keys of a JSON object in the order of the file.
-func (r *configReader) keys(key string) []string {
-	dec := json.NewDecoder(bytes.NewReader(r.raw[key]))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil // absent, null, or a fault that get reports
-	}
-	var keys []string
-	for dec.More() {
-		t, err := dec.Token()
-		if err != nil {
-			return nil
-		}
-		keys = append(keys, fmt.Sprint(t))
-		if err := dec.Decode(new(json.RawMessage)); err != nil {
-			return nil
-		}
-	}
-	return keys
-}
-
-// initialisation refuses the ways to initialise an adapter that change the
+// checkInitialisation refuses the ways to initialise an adapter that change the
 // base weights: the adapter is then relative to weights that no file holds.
-func (r *configReader) initialisation() {
+func checkInitialisation(f *strictjson.Fields) {
 	const key = "init_lora_weights"
-	raw, ok := r.raw[key]
-	delete(r.raw, key)
-	if !ok {
+	v := f.Value(key)
+	if v == nil || v.Kind == strictjson.Boolean || slices.Contains([]string{"gaussian", "orthogonal", "eva"}, v.Characters()) {
 		return
 	}
-	harmless := []string{"true", "false", `"gaussian"`, `"orthogonal"`, `"eva"`}
-	if !slices.Contains(harmless, string(raw)) {
-		r.fault(key, ErrUnsupported, "%s may change the base weights; save the adapter in PEFT with path_initial_model_for_weight_conversion", raw)
-	}
+	f.Fault(key, errUnsupported, "%s may change the base weights; save the adapter in PEFT with path_initial_model_for_weight_conversion", f.Source(v))
 }
 
-// refuse reports the keys that are left and not off.
-func (r *configReader) refuse() {
-	for _, key := range ignoredKeys {
-		delete(r.raw, key)
-	}
-	for _, k := range refusedKeys {
-		if raw, ok := r.raw[k.key]; ok && !isOff(raw) {
-			r.fault(k.key, ErrUnsupported, "%s: %s", raw, k.reason)
+// refuse reports the keys that nothing has read and that change what an adapter
+// computes. Of those that nobody knows, it refuses what looks like a switch, true
+// or an object, and returns the others.
+func refuse(f *strictjson.Fields) (unknown []string) {
+	for _, key := range f.Unread() {
+		v := f.Value(key)
+		if isOff(v) || slices.Contains(ignoredKeys, key) {
+			continue
 		}
-		delete(r.raw, k.key)
-	}
-	for _, key := range sortedKeys(r.raw) {
-		if raw := r.raw[key]; !isOff(raw) {
-			r.fault(key, ErrUnsupported, "%s: unknown key, which may change what the adapter computes", raw)
+		if i := slices.IndexFunc(refusedKeys, func(k refusedKey) bool { return k.key == key }); i >= 0 {
+			f.Fault(key, errUnsupported, "%s is not supported: %s", f.Source(v), refusedKeys[i].reason)
+		} else if v.Kind == strictjson.Boolean || v.Kind == strictjson.Object {
+			f.Fault(key, errUnsupported, "%s: unknown key, which may change what the adapter computes; if it does not, take it out of the file", f.Source(v))
+		} else {
+			unknown = append(unknown, key)
 		}
 	}
+	return unknown
 }
 
-// isOff tells whether a value leaves its setting off.
-func isOff(raw json.RawMessage) bool {
-	var b bytes.Buffer
-	if err := json.Compact(&b, raw); err != nil {
-		return false
+// isOff reports whether a value leaves its setting off.
+func isOff(v *strictjson.Value) bool {
+	switch v.Kind {
+	case strictjson.Array:
+		return len(v.Items) == 0
+	case strictjson.Object:
+		return len(v.Members) == 0
+	case strictjson.String:
+		return v.Text == "" || v.Text == "none"
 	}
-	switch b.String() {
-	case "null", "false", "{}", "[]", `""`, `"none"`:
-		return true
-	}
-	return false
+	return v.Kind == strictjson.Null || v.Text == "false"
 }
 
 // writeConfig writes an adapter_config.json that PEFT 0.7 and later load: the
@@ -271,9 +221,9 @@ func writeConfig(path string, c Config) error {
 	}
 	text, err := formatJSON(keys)
 	if err != nil {
-		return fmt.Errorf("lora: %s: %w", path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	return safetensors.WriteFile(path, text)
+	return atomicfile.Write(path, text)
 }
 
 // formatJSON returns v as the Hugging Face tools write it.

@@ -2,15 +2,20 @@ package lora
 
 import (
 	"encoding/json"
+	"errors"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/stretchr/testify/require"
+
+	"github.com/impulse-salamandra/finetune/internal/faults"
 )
 
 func TestDefaultConfigIsValid(t *testing.T) {
@@ -34,9 +39,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"no targets", func(c *Config) { c.TargetModules = nil }, "target_modules", "nothing to adapt"},
 		{"names and pattern", func(c *Config) { c.TargetPattern = "x" }, "target_modules", "one of them"},
 		{"empty name", func(c *Config) { c.TargetModules = []string{""} }, "target_modules", "would match a trailing dot"},
-		{"all-linear as a name", func(c *Config) { c.TargetModules = []string{AllLinear} }, "target_modules", "it is a pattern"},
+		{"all-linear as a name", func(c *Config) { c.TargetModules = []string{allLinear} }, "target_modules", "it is a pattern"},
 		{"bad pattern", func(c *Config) { c.TargetModules, c.TargetPattern = nil, "(" }, "target_modules", "does not compile"},
-		{"lookahead", func(c *Config) { c.TargetModules, c.TargetPattern = nil, "(?!x).*" }, "target_modules", "Python only"},
 		{"open repetition", func(c *Config) { c.TargetModules, c.TargetPattern = nil, "x{,3}" }, "target_modules", "means another thing in Python"},
 		{"two exclusions", func(c *Config) { c.ExcludeModules, c.ExcludePattern = []string{"x"}, "x" }, "exclude_modules", "one of them"},
 		{"empty exclusion", func(c *Config) { c.ExcludeModules = []string{""} }, "exclude_modules", "would match a trailing dot"},
@@ -55,21 +59,26 @@ func TestValidateRefuses(t *testing.T) {
 			c := DefaultConfig()
 			test.change(&c)
 			err := c.Validate()
-			require.ErrorIs(t, err, ErrConfig, test.reason)
-			var place *ConfigError
-			require.ErrorAs(t, err, &place)
-			require.Equal(t, test.key, place.Key)
+			require.ErrorIs(t, err, errConfig, test.reason)
+			require.Contains(t, faultsAt(err, "adapter"), test.key)
 		})
 	}
-	require.Len(t, faultsOf(Config{}.Validate()), 3, "all at once: rank, alpha, targets")
+	require.Len(t, faultsAt(Config{}.Validate(), "adapter"), 3, "all at once: rank, alpha, targets")
 }
 
-// faultsOf splits a joined error.
-func faultsOf(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
+// faultsAt returns the faults of an error by their places, which are within subject.
+func faultsAt(err error, subject string) map[string]error {
+	list := []error{err}
+	if several := new(faults.Error); errors.As(err, &several) {
+		list = several.Unwrap()
 	}
-	return []error{err}
+	at := map[string]error{}
+	for _, err := range list {
+		if f := new(faults.Fault); errors.As(err, &f) {
+			at[strings.TrimPrefix(strings.TrimPrefix(f.Place, subject), ": ")] = f.Err
+		}
+	}
+	return at
 }
 
 // PEFT selected the same modules with the same ranks, alphas and scales.
@@ -94,12 +103,12 @@ func TestMatchingEqualsPEFT(t *testing.T) {
 		t.Run(test.Name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), ConfigFile)
 			require.NoError(t, os.WriteFile(path, test.Config, 0o666))
-			c, _, err := readConfig(path)
+			c, _, _, err := readConfig(path)
 			require.NoError(t, err)
 			got := map[string]adapted{}
 			for _, module := range golden.Linear {
 				if c.Matches(module) {
-					got[module] = adapted{c.RankOf(module), c.AlphaOf(module), c.ScaleOf(module)}
+					got[module] = adapted{c.rankOf(module), c.alphaOf(module), c.ScaleOf(module)}
 				}
 			}
 			require.Empty(t, cmp.Diff(test.Modules, got))
@@ -116,44 +125,38 @@ func TestReadConfigRefuses(t *testing.T) {
 		keys       []string
 		want       error
 	}{
-		{"no JSON", `{`, []string{"file"}, ErrConfig},
-		{"no object", `[]`, []string{"file"}, ErrConfig},
-		{"empty", `{}`, []string{"peft_type", "r", "lora_alpha"}, ErrConfig},
-		{"other method", `{"peft_type":"IA3","r":8,"lora_alpha":16,"target_modules":["q_proj"]}`, []string{"peft_type"}, ErrUnsupported},
-		{"other task", `{` + minimal + `,"task_type":"SEQ_CLS"}`, []string{"task_type"}, ErrUnsupported},
-		{"rank is text", `{"peft_type":"LORA","r":"8","lora_alpha":16,"target_modules":["q_proj"]}`, []string{"r"}, ErrConfig},
-		{"targets are numbers", `{"peft_type":"LORA","r":8,"lora_alpha":16,"target_modules":[1]}`, []string{"target_modules"}, ErrConfig},
-		{"targets are null", `{"peft_type":"LORA","r":8,"lora_alpha":16,"target_modules":null}`, []string{"target_modules"}, ErrConfig},
-		{"rank invalid", `{"peft_type":"LORA","r":-8,"lora_alpha":16,"target_modules":["q_proj"]}`, []string{"r"}, ErrConfig},
-		{"layers are text", `{` + minimal + `,"layers_to_transform":"0"}`, []string{"layers_to_transform"}, ErrConfig},
-		{"pattern is a list", `{` + minimal + `,"rank_pattern":[1]}`, []string{"rank_pattern"}, ErrConfig},
-		{"biases", `{` + minimal + `,"bias":"all"}`, []string{"bias"}, ErrUnsupported},
+		{"no JSON", `{`, []string{"line 1, column 2"}, errConfig},
+		{"no object", `[]`, []string{""}, errConfig},
+		{"empty", `{}`, []string{"peft_type", "r", "lora_alpha"}, errConfig},
+		{"other method", `{"peft_type":"IA3","r":8,"lora_alpha":16,"target_modules":["q_proj"]}`, []string{"peft_type"}, errUnsupported},
+		{"other task", `{` + minimal + `,"task_type":"SEQ_CLS"}`, []string{"task_type"}, errUnsupported},
+		{"rank is text", `{"peft_type":"LORA","r":"8","lora_alpha":16,"target_modules":["q_proj"]}`, []string{"r"}, errConfig},
+		{"targets are numbers", `{"peft_type":"LORA","r":8,"lora_alpha":16,"target_modules":[1]}`, []string{"target_modules"}, errConfig},
+		{"targets are null", `{"peft_type":"LORA","r":8,"lora_alpha":16,"target_modules":null}`, []string{"target_modules"}, errConfig},
+		{"rank invalid", `{"peft_type":"LORA","r":-8,"lora_alpha":16,"target_modules":["q_proj"]}`, []string{"r"}, errConfig},
+		{"layers are text", `{` + minimal + `,"layers_to_transform":"0"}`, []string{"layers_to_transform"}, errConfig},
+		{"pattern is a list", `{` + minimal + `,"rank_pattern":[1]}`, []string{"rank_pattern"}, errConfig},
+		{"biases", `{` + minimal + `,"bias":"some"}`, []string{"bias"}, errUnsupported},
 		{"everything unsupported", `{` + minimal + `,
-			"alora_invocation_tokens":[1],"arrow_config":{"top_k":1},"bias":"lora_only","ensure_weight_tying":true,"fan_in_fan_out":true,
+			"alora_invocation_tokens":[1],"arrow_config":{"top_k":1},"ensure_weight_tying":true,
 			"kasa_config":{"beta":1},"layer_replication":[[0,1]],"lora_bias":true,"megatron_config":{"a":1},"modules_to_save":["lm_head"],
 			"monteclora_config":{"a":1},"target_parameters":["x"],"trainable_token_indices":[1],"use_bdlora":{"nblocks":2},"use_qalora":true,
 			"velora_config":{"num_groups":2},"init_lora_weights":"pissa"}`,
-			[]string{"alora_invocation_tokens", "arrow_config", "bias", "ensure_weight_tying", "fan_in_fan_out", "init_lora_weights",
+			[]string{"alora_invocation_tokens", "arrow_config", "ensure_weight_tying", "init_lora_weights",
 				"kasa_config", "layer_replication", "lora_bias", "megatron_config", "modules_to_save", "monteclora_config",
-				"target_parameters", "trainable_token_indices", "use_bdlora", "use_qalora", "velora_config"}, ErrUnsupported},
-		{"initialised from the base", `{` + minimal + `,"init_lora_weights":"pissa_niter_4"}`, []string{"init_lora_weights"}, ErrUnsupported},
-		{"LoftQ", `{` + minimal + `,"init_lora_weights":"loftq","loftq_config":{"loftq_bits":4}}`, []string{"init_lora_weights"}, ErrUnsupported},
-		{"of a later version", `{` + minimal + `,"use_wonder":true}`, []string{"use_wonder"}, ErrUnsupported},
+				"target_parameters", "trainable_token_indices", "use_bdlora", "use_qalora", "velora_config"}, errUnsupported},
+		{"initialised from the base", `{` + minimal + `,"init_lora_weights":"pissa_niter_4"}`, []string{"init_lora_weights"}, errUnsupported},
+		{"LoftQ", `{` + minimal + `,"init_lora_weights":"loftq","loftq_config":{"loftq_bits":4}}`, []string{"init_lora_weights"}, errUnsupported},
+		{"of a later version", `{` + minimal + `,"use_wonder":true,"wonder_config":{"a":1}}`, []string{"use_wonder", "wonder_config"}, errUnsupported},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), ConfigFile)
 			require.NoError(t, os.WriteFile(path, []byte(test.text), 0o666))
-			_, _, err := readConfig(path)
+			_, _, _, err := readConfig(path)
 			require.ErrorIs(t, err, test.want)
-			var keys []string
-			for _, fault := range faultsOf(err) {
-				var place *ConfigError
-				require.ErrorAs(t, fault, &place)
-				require.Equal(t, path, place.File)
-				keys = append(keys, place.Key)
-			}
-			slices.Sort(keys)
+			require.ErrorContains(t, err, path)
+			keys := slices.Sorted(maps.Keys(faultsAt(err, path)))
 			slices.Sort(test.keys)
 			require.Equal(t, test.keys, keys, "every fault, and no other")
 		})
@@ -164,11 +167,35 @@ func TestReadConfigIgnores(t *testing.T) {
 	path := filepath.Join(t.TempDir(), ConfigFile)
 	text := `{` + minimal + `,"auto_mapping":{"parent_library":"x"},"inference_mode":true,"peft_version":"9.9",
 		"qalora_group_size":16,"megatron_core":"megatron.core","loftq_config":{"a":1},"use_wonder":false,"wonder_config":null,
-		"bias":"none","modules_to_save":[ ],"init_lora_weights":"gaussian","task_type":null}`
+		"bias":"lora_only","fan_in_fan_out":true,"modules_to_save":[ ],"init_lora_weights":"gaussian","task_type":null}`
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o666))
-	got, _, err := readConfig(path)
+	got, _, _, err := readConfig(path)
 	require.NoError(t, err)
 	require.Equal(t, Config{Rank: 8, Alpha: 16, TargetModules: []string{"q_proj"}}, got)
+}
+
+// TestReadConfigOfMLX: another program's file of the same name is called what it is.
+func TestReadConfigOfMLX(t *testing.T) {
+	path := filepath.Join(t.TempDir(), ConfigFile)
+	text := `{"fine_tune_type": "lora", "num_layers": 16, "lora_parameters": {"rank": 8, "scale": 20.0, "dropout": 0.0}}`
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o666))
+	_, _, _, err := readConfig(path)
+	require.EqualError(t, err, path+" is of an adapter of MLX, which is not read: fuse it into its base with mlx_lm.fuse")
+}
+
+// TestReadConfigLeavesAside: a key that nobody knows and that is no switch changes
+// nothing, as in PEFT, with a warning; what a message quotes is on one line.
+func TestReadConfigLeavesAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), ConfigFile)
+	text := `{` + minimal + `,"lorap_emb_lr":1e-06,"group_size":16,"note":"x","layers":[1]}`
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o666))
+	got, _, warnings, err := readConfig(path)
+	require.NoError(t, err)
+	require.Equal(t, Config{Rank: 8, Alpha: 16, TargetModules: []string{"q_proj"}}, got)
+	require.Equal(t, []string{path + ": left aside, as PEFT does: unknown group_size, note, layers"}, warnings)
+	require.NoError(t, os.WriteFile(path, []byte("{"+minimal+",\"modules_to_save\":[\n  \"lm_head\",\n  \"x\"\n]}"), 0o666))
+	_, _, _, err = readConfig(path)
+	require.ErrorContains(t, err, `modules_to_save: [ "lm_head", "x" ] is not supported`)
 }
 
 // A file has the keys of PEFT 0.7, which refuses others, and newer keys only
@@ -205,7 +232,7 @@ func TestConfigRoundTrip(t *testing.T) {
 			require.NoError(t, c.Validate())
 			path := filepath.Join(t.TempDir(), ConfigFile)
 			require.NoError(t, writeConfig(path, c))
-			got, _, err := readConfig(path)
+			got, _, _, err := readConfig(path)
 			require.NoError(t, err)
 			require.Empty(t, cmp.Diff(c, got, cmpopts.EquateEmpty()))
 		})
@@ -224,7 +251,7 @@ func FuzzReadConfig(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		c, _, err := readConfig(path)
+		c, _, _, err := readConfig(path)
 		if err != nil {
 			return
 		}
@@ -234,7 +261,7 @@ func FuzzReadConfig(f *testing.F) {
 		if err := writeConfig(path, c); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := readConfig(path); err != nil {
+		if _, _, _, err := readConfig(path); err != nil {
 			t.Fatalf("%s was accepted, but not again: %v", text, err)
 		}
 	})

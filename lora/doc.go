@@ -12,7 +12,7 @@
 // [Merge] writes a model directory in which one adapter, or several, have become
 // part of the weights, with a certificate that [VerifyDir] checks; [Unmerge]
 // restores what was merged into. [Combine] makes one adapter of several, and
-// [CheckServing] tells what a server would make of one.
+// [CheckServing] reports what a server would make of one.
 //
 // The package is not a trainer (see lora/train), does not quantise, and does
 // not read other adapter methods: what it cannot compute as PEFT does, it

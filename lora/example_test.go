@@ -2,12 +2,14 @@ package lora_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
 	"github.com/impulse-salamandra/finetune/lora"
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/salamandra/llama"
 )
 
 // An adapter is written, and merged into a model of one layer.
@@ -25,7 +27,7 @@ func Example() {
 	}
 
 	config := lora.DefaultConfig()
-	config.Rank, config.Alpha = 1, 2
+	config.Rank, config.Alpha, config.TargetModules = 1, 2, []string{"q_proj"}
 	a := lora.Adapter{Config: config, Modules: []lora.Module{{
 		Name: "model.layers.0.self_attn.q_proj", In: 2, Out: 2, Rank: 1,
 		A: []float32{0, 1},   // reads the second input
@@ -46,24 +48,32 @@ func Example() {
 	// Output: model.layers.0.self_attn.q_proj.weight: scale 2, update of norm 1
 }
 
-// writeBase writes a model directory that holds the 2x2 identity.
+// writeBase writes a model of one layer of width 2, all of zeros.
 func writeBase(dir string) error {
 	if err := os.Mkdir(dir, 0o777); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"dtype": "float32"}`), 0o666); err != nil {
+	text := []byte(`{"model_type": "llama", "dtype": "float32", "vocab_size": 3, "hidden_size": 2, "intermediate_size": 2,
+ "num_hidden_layers": 1, "num_attention_heads": 1, "tie_word_embeddings": true}`)
+	config, err := llama.ParseConfig(text)
+	if err != nil {
 		return err
 	}
-	info := safetensors.Info{Name: "model.layers.0.self_attn.q_proj.weight", Dtype: safetensors.F32, Shape: []int{2, 2}}
-	w, err := safetensors.Create(filepath.Join(dir, safetensors.ModelFile), []safetensors.Info{info}, map[string]string{"format": "pt"})
+	var infos []safetensors.Info
+	for _, t := range config.Tensors() {
+		infos = append(infos, safetensors.Info{Name: t.Name, Dtype: safetensors.F32, Shape: t.Shape})
+	}
+	w, err := safetensors.Create(filepath.Join(dir, safetensors.ModelFile), infos, map[string]string{"format": "pt"})
 	if err != nil {
 		return err
 	}
 	defer w.Abort()
-	if err := w.WriteFloats(info.Name, []float32{1, 0, 0, 1}); err != nil {
-		return err
+	for _, info := range infos {
+		if err := w.WriteFloats(info.Name, make([]float32, info.NumElements())); err != nil {
+			return err
+		}
 	}
-	return w.Commit()
+	return errors.Join(os.WriteFile(filepath.Join(dir, "config.json"), text, 0o666), w.Commit())
 }
 
 // The default adapts the linear layers of the blocks, and nothing else.
@@ -74,13 +84,13 @@ func ExampleConfig_Matches() {
 		"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "lm_head",
 	} {
 		if config.Matches(module) {
-			fmt.Println(module, "rank", config.RankOf(module), "scale", config.ScaleOf(module))
+			fmt.Println(module, "scale", config.ScaleOf(module))
 		} else {
 			fmt.Println(module, "is left alone")
 		}
 	}
 	// Output:
-	// model.layers.0.self_attn.q_proj rank 4 scale 8
-	// model.layers.1.self_attn.q_proj rank 16 scale 2
+	// model.layers.0.self_attn.q_proj scale 8
+	// model.layers.1.self_attn.q_proj scale 2
 	// lm_head is left alone
 }

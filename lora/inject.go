@@ -11,10 +11,14 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/impulse-salamandra/finetune/internal/faults"
+	"github.com/impulse-salamandra/finetune/internal/products"
+	"github.com/impulse-salamandra/finetune/salamandra/llama"
 )
 
-// ErrTarget marks an adapter that does not fit the model it is put on.
-var ErrTarget = errors.New("adapter does not fit the model")
+// errTarget marks an adapter that does not fit the model it is put on.
+var errTarget = errors.New("adapter does not fit the model")
 
 // Target is a model whose linear layers can carry an adapter;
 // *salamandra.Model is one.
@@ -26,7 +30,7 @@ type Target interface {
 }
 
 // Architecture is what an adapter needs to know of a model to have a size;
-// salamandra.Config is one.
+// llama.Config is one.
 type Architecture interface {
 	// Linears lists the linear layers by name, in the order of the forward pass.
 	Linears() []string
@@ -48,8 +52,12 @@ type Layers struct {
 
 	layers []layer
 	place  map[string]int // layer name to place in layers
+	blocks int            // of the model
 	params *tensors.Tensor
 }
+
+// firstBlock begins the names of the layers of the first block.
+var firstBlock = llama.LayerName(0, "")
 
 // layer is one adapted linear layer; a, b and mag are offsets in the vector.
 type layer struct {
@@ -61,8 +69,8 @@ type layer struct {
 
 // Inject puts a new adapter on the linear layers that config selects: A is
 // uniform within ±1/√in, as PEFT initialises it, and B is zero, so that the
-// model computes what it did. The draws depend on seed and on the layer's name
-// alone. A DoRA magnitude starts as the norm of the base weight's rows.
+// model computes what it did. The draws depend only on seed and on the layer's
+// name. A DoRA magnitude starts as the norm of the base weight's rows.
 func Inject(target Target, config Config, seed uint64) (*Layers, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
@@ -108,7 +116,7 @@ func CountParameters(target Architecture, config Config) (int, error) {
 // Attach puts an adapter that was read or trained on a model. Every module of
 // the adapter must be a linear layer of the model, of the same shape, that the
 // adapter's configuration selects, and every selected layer must have one: the
-// error, which wraps [ErrTarget], lists all that differ.
+// error lists all that differ.
 func Attach(target Target, a *Adapter) (*Layers, error) {
 	l, flat, err := lay(target, a)
 	if err != nil {
@@ -118,8 +126,14 @@ func Attach(target Target, a *Adapter) (*Layers, error) {
 	return l, nil
 }
 
+// Fits fails as [Attach] does, and needs only the architecture.
+func (a *Adapter) Fits(target Architecture) error {
+	_, _, err := lay(target, a)
+	return err
+}
+
 // lay is Attach but for the device.
-func lay(target Target, a *Adapter) (*Layers, []float32, error) {
+func lay(target Architecture, a *Adapter) (*Layers, []float32, error) {
 	if err := a.Config.Validate(); err != nil {
 		return nil, nil, err
 	}
@@ -127,26 +141,28 @@ func lay(target Target, a *Adapter) (*Layers, []float32, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	var faults []string
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	var list faults.List
+	fault := func(module, format string, args ...any) {
+		list.Addf(module, "%w: %s", errTarget, fmt.Sprintf(format, args...))
+	}
 	flat, seen := make([]float32, l.size()), map[string]bool{}
 	for _, m := range a.Modules {
 		i, ok := l.place[m.Name]
 		if !ok {
-			fault("%s is no linear layer of the model that the adapter's settings select", m.Name)
+			fault(m.Name, "no linear layer of the model that the adapter's settings select")
 			continue
 		}
 		seen[m.Name] = true
 		y := l.layers[i]
 		if m.In != y.in || m.Out != y.out || m.Rank != y.rank || len(m.A) != y.rank*y.in || len(m.B) != y.out*y.rank {
-			fault("%s is for a weight [%d %d] with rank %d, want [%d %d] and %d", m.Name, m.Out, m.In, m.Rank, y.out, y.in, y.rank)
+			fault(m.Name, "for a weight [%d %d] with rank %d, want [%d %d] and %d", m.Out, m.In, m.Rank, y.out, y.in, y.rank)
 			continue
 		}
 		copy(flat[y.a:], m.A)
 		copy(flat[y.b:], m.B)
 		if a.Config.UseDoRA {
 			if len(m.Magnitude) != y.out {
-				fault("%s has a magnitude of %d, want %d", m.Name, len(m.Magnitude), y.out)
+				fault(m.Name, "a magnitude of %d, want %d", len(m.Magnitude), y.out)
 				continue
 			}
 			copy(flat[y.mag:], m.Magnitude)
@@ -154,13 +170,10 @@ func lay(target Target, a *Adapter) (*Layers, []float32, error) {
 	}
 	for _, y := range l.layers {
 		if !seen[y.name] {
-			fault("%s has no factors", y.name)
+			fault(y.name, "no factors")
 		}
 	}
-	if len(faults) > 0 {
-		return nil, nil, fmt.Errorf("lora: %w: %s", ErrTarget, strings.Join(faults, "; "))
-	}
-	return l, flat, nil
+	return l, flat, list.Err()
 }
 
 // Adapter copies the layers to the host, ready to be written.
@@ -193,12 +206,15 @@ func nameSeed(name string) uint64 {
 // newLayers lays out the vector for the layers that config selects.
 func newLayers(target Architecture, config Config) (*Layers, error) {
 	l := &Layers{Config: config, place: map[string]int{}}
-	at := 0
+	at, inFirst := 0, 0
 	for _, name := range target.Linears() {
+		if strings.HasPrefix(name, firstBlock) {
+			inFirst++
+		}
 		if !config.Matches(name) {
 			continue
 		}
-		y := layer{name: name, rank: config.RankOf(name), scale: config.ScaleOf(name)}
+		y := layer{name: name, rank: config.rankOf(name), scale: config.ScaleOf(name)}
 		y.out, y.in = target.LinearShape(name)
 		y.a, y.b = at, at+y.rank*y.in
 		y.mag = y.b + y.out*y.rank
@@ -209,9 +225,10 @@ func newLayers(target Architecture, config Config) (*Layers, error) {
 		l.place[name] = len(l.layers)
 		l.layers = append(l.layers, y)
 	}
+	l.blocks = len(target.Linears()) / max(inFirst, 1)
 	if len(l.layers) == 0 {
 		return nil, fmt.Errorf("lora: %w: target_modules %s select none of its %d linear layers (such as %s)",
-			ErrTarget, config.targets(), len(target.Linears()), strings.Join(target.Linears()[:min(2, len(target.Linears()))], ", "))
+			errTarget, config.targets(), len(target.Linears()), strings.Join(target.Linears()[:min(2, len(target.Linears()))], ", "))
 	}
 	return l, nil
 }
@@ -258,7 +275,7 @@ func (l *Layers) SetParams(params *tensors.Tensor) error {
 	return nil
 }
 
-// Structure tells what a graph with these layers depends on beside the vector:
+// Structure identifies what a graph with these layers depends on beside the vector:
 // which layers are adapted, with which ranks and scales, and whether by DoRA.
 // Layers of equal structure can take each other's place in a compiled program.
 func (l *Layers) Structure() string {
@@ -273,6 +290,42 @@ func (l *Layers) Structure() string {
 func (l *Layers) Tensors() []*tensors.Tensor { return []*tensors.Tensor{l.params} }
 
 // Linear implements salamandra.Adapter.
-func (l *Layers) Linear(params []*graph.Node) func(name string, x, weight *graph.Node) *graph.Node {
+func (l *Layers) Linear(params []*graph.Node) func(name string, x *graph.Node, weight products.Weight) *graph.Node {
 	return l.Bind(params[0]).Linear
+}
+
+// Uniform implements salamandra.Adapter.
+func (l *Layers) Uniform() bool { return l.block() != nil }
+
+// BlockLinear implements salamandra.Adapter.
+func (l *Layers) BlockLinear(params []*graph.Node, block *graph.Node) func(name string, x *graph.Node, weight products.Weight) *graph.Node {
+	own := l.block()
+	rows := graph.Reshape(params[0], l.blocks, own.size())
+	return own.Bind(graph.Gather(rows, graph.Reshape(block, 1))).Linear
+}
+
+// block returns the layers of block 0 if those of all others are the same but for
+// their place, and nil otherwise.
+func (l *Layers) block() *Layers {
+	own := &Layers{Config: l.Config, place: map[string]int{}}
+	for i, y := range l.layers {
+		if !strings.HasPrefix(y.name, firstBlock) {
+			break
+		}
+		own.layers = append(own.layers, y)
+		own.place[y.name] = i
+	}
+	n := len(own.layers)
+	if n == 0 || len(l.layers) != n*l.blocks {
+		return nil
+	}
+	for i, y := range l.layers {
+		first, k := own.layers[i%n], i/n
+		first.name = llama.LayerName(k, strings.TrimPrefix(first.name, firstBlock))
+		first.a, first.b, first.mag = first.a+k*own.size(), first.b+k*own.size(), first.mag+k*own.size()
+		if y != first {
+			return nil
+		}
+	}
+	return own
 }

@@ -9,26 +9,25 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/chatml"
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
+	"github.com/impulse-salamandra/finetune/lora/internal/update"
+	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
 )
 
-// Causes a caller can test for with errors.Is on an error of Merge.
+// Causes of an error of Merge.
 var (
-	// ErrOption reports a MergeOptions field without meaning.
-	ErrOption = errors.New("invalid option")
-	// ErrOutput reports an output directory that cannot be made there.
-	ErrOutput = errors.New("output directory refused")
-	// ErrQuantised reports a base whose weights are quantised: the adapter was
-	// trained beside them, and rounding the sum back would undo most of it.
-	ErrQuantised = errors.New("base is quantised; merge into the 16-bit weights it was made from")
-	// ErrNoEffect reports a merge that would leave every weight as it is.
-	ErrNoEffect = errors.New("adapter has no effect")
-	// ErrVerify reports a written file that does not read back as written.
-	ErrVerify = safetensors.ErrReadBack
-	// ErrRejected reports a merged model that MergeOptions.Verify refused.
-	ErrRejected = errors.New("merged model was rejected, and is kept in this directory")
-	// ErrDiskSpace reports an output that does not fit on its disk.
-	ErrDiskSpace = errors.New("not enough disk space")
+	// errOption reports a MergeOptions field without meaning.
+	errOption = errors.New("invalid option")
+	// errOutput reports an output directory that cannot be made there.
+	errOutput = atomicfile.ErrOutput
+	// errNoEffect reports a merge that would leave every weight as it is.
+	errNoEffect = errors.New("adapter has no effect")
+	// errVerify reports a written file that does not read back as written.
+	errVerify = safetensors.ErrReadBack
+	// errRejected reports a merged model that Verify or Check refused.
+	errRejected = errors.New("merged model was rejected, and is kept in this directory")
 )
 
 // MergeOptions says what Merge reads and writes. Base, Output and one of
@@ -46,8 +45,8 @@ type MergeOptions struct {
 	// Density is the part of each update, in (0, 1], that MethodTIES and
 	// MethodDARE keep; 0 with other methods.
 	Density float64
-	// Seed is where MethodDARE takes its random choices from. They depend on
-	// it, the tensor's name and the adapter's content alone.
+	// Seed is where MethodDARE takes its random choices from. They depend
+	// only on it, the tensor's name and the adapter's content.
 	Seed uint64
 	// Rank is the rank MethodSVD reduces the update to; 0 with other methods.
 	Rank int
@@ -60,25 +59,36 @@ type MergeOptions struct {
 	// MaxShardSize is the largest output file in bytes of data, 0 for
 	// safetensors.MaxShardSize, as Transformers writes.
 	MaxShardSize int64
+	// Dequantized merges into the values that the base's linear layers had while they
+	// were quantised in training, as prompt.json says, in place of those in its files:
+	// the model is the one that was trained, with the roundings of its base. Weights
+	// are never quantised again.
+	Dequantized bool
 	// AllowNoEffect writes the output even if the adapter changes no weight.
 	AllowNoEffect bool
-	// Verify, if not nil, is called with the directory that holds the finished
+	// AllowDrift merges although the tokenizer or the weights of the base are not
+	// those of training; the report warns.
+	AllowDrift bool
+	// Verify is how many prompts the merged model is compared with base and
+	// adapter after, before the output gets its name; 0 for none. The update of
+	// MethodTIES and MethodDARE is no adapter to compare with. A model that is
+	// farther off than rounding explains is kept in Output.rejected- and eight
+	// digits, which the error names, and no later merge touches it.
+	Verify int
+	// VerifyDtype is what both are computed in: "float32", "bfloat16", "float16"
+	// or "auto"; empty for float32, in which the least is lost.
+	VerifyDtype string
+	// Backend is what that is computed on, of those the program imports; see
+	// device.Open.
+	Backend string
+	// Check, if not nil, is called with the directory that holds the finished
 	// model, before it gets the name Output; it may load the model, and must
-	// have closed its files when it returns. If it fails, nothing is removed:
-	// the directory is renamed to Output.rejected- and eight digits, which the
-	// error names, and no later merge touches it. If ctx is cancelled
-	// meanwhile, it is removed as at any other time.
-	Verify func(ctx context.Context, dir string) error
-	// Progress, if not nil, is called from time to time, never concurrently.
-	Progress func(MergeProgress)
-}
-
-// MergeProgress is how far a merge has come.
-type MergeProgress struct {
-	Stage string // "merge", then "verify"
-	Name  string // the tensor or file just finished
-	Done  int64  // bytes finished in this stage
-	Total int64  // bytes of this stage
+	// have closed its files when it returns. If it fails, the directory is kept
+	// as with Verify; if ctx is cancelled meanwhile, it is removed.
+	Check func(ctx context.Context, dir string) error
+	// Progress, if not nil, is called from time to time, never concurrently, with
+	// the bytes done of "merging", then of "verifying".
+	Progress func(phase string, done, total int64)
 }
 
 // MergeReport says what a merge did. The output directory holds it as
@@ -95,6 +105,8 @@ type MergeReport struct {
 	SVDRank int         `json:"svd_rank,omitempty"`
 	// Dtype is MergeOptions.Dtype, "keep" for empty.
 	Dtype string `json:"dtype"`
+	// Dequantized is what MergeOptions.Dequantized undid, such as "4bit".
+	Dequantized string `json:"dequantized,omitempty"`
 	// Scales are the factors of B*A by kind of module, such as "q_proj",
 	// without repetition and in ascending order.
 	Scales map[string][]float64 `json:"scales"`
@@ -104,14 +116,22 @@ type MergeReport struct {
 	Untouched []string `json:"untouched"`
 	// LostShare is the LostShare of all merged tensors together.
 	LostShare float64 `json:"lost_share"`
+	// ChangedFiles say what of the base's files is another in the output, beside
+	// the weights: "generation_config.json: eos_token_id is [2,5], ...".
+	ChangedFiles []string `json:"changed_files"`
+	// Verified is what Verify found; it is not in the certificate.
+	Verified *MergedDifference `json:"-"`
+	// FromTrained is, with Verify, how far the merged model is from what was trained
+	// on a quantised base, where it was merged into one that is not.
+	FromTrained *MergedDifference `json:"-"`
 	// Warnings are what a person should look at before deploying the output.
 	Warnings []string `json:"warnings"`
 	// BaseFiles were read, OutputFiles were written; merge_info.json itself is
 	// not among them.
 	BaseFiles   []FileSum `json:"base_files"`
 	OutputFiles []FileSum `json:"output_files"`
-	// Seal is the SHA-256 of merge_info.json with an empty seal. It tells of
-	// accidents, not of forgery: who can write the files can seal them again,
+	// Seal is the SHA-256 of merge_info.json with an empty seal. It detects
+	// accidents, not forgery: who can write the files can seal them again,
 	// so note it elsewhere if that matters.
 	Seal string `json:"seal"`
 }
@@ -129,7 +149,7 @@ type MergedAdapter struct {
 type MergedTensor struct {
 	Name  string `json:"name"`
 	Shape []int  `json:"shape"`
-	// Rank is that of the update: with several adapters the sum of theirs, but
+	// Rank is the update's: with several adapters the sum of theirs, but
 	// not more than MethodSVD was asked for.
 	Rank int `json:"rank"`
 	// Scale is the factor of B*A, 0 where several adapters change the tensor.
@@ -171,11 +191,13 @@ type FileSum struct {
 // Beside the weights the output holds the base's config.json (with the new
 // dtype, if one was asked for), generation_config.json, tokenizer, chat
 // template and licence files, prompt.json of the first adapter that has one,
-// and merge_info.json, the report.
+// and merge_info.json, the report. What that prompt.json says of how answers
+// begin and end is written into the files that other programs read, with the
+// template of training where the base has none.
 //
-// It refuses a base of model_type llama whose tensors are not those that its
-// config.json asks for, and an adapter that does not fit the base, listing every
-// tensor ([TensorError]); and what the Err variables of this package name.
+// It refuses options without meaning, a base that loading refuses, an adapter that
+// does not fit it, listing every tensor, or has no effect, and an output that is
+// there already.
 func Merge(ctx context.Context, opts MergeOptions) (MergeReport, error) {
 	opts, err := opts.normalised()
 	if err != nil {
@@ -190,11 +212,11 @@ func Merge(ctx context.Context, opts MergeOptions) (MergeReport, error) {
 		return MergeReport{}, err
 	}
 	defer base.Close()
-	m, err := newMerger(opts, adapters, base)
+	m, err := newMerger(ctx, opts, adapters, base)
 	if err != nil {
 		return MergeReport{}, err
 	}
-	s, err := NewStage(opts.Output, m.size()+spareSpace)
+	s, err := atomicfile.NewStage(opts.Output, m.size()+spareSpace)
 	if err != nil {
 		return MergeReport{}, err
 	}
@@ -203,15 +225,44 @@ func Merge(ctx context.Context, opts MergeOptions) (MergeReport, error) {
 	if err := m.fill(ctx, s.Dir); err != nil {
 		return MergeReport{}, err
 	}
-	if opts.Verify != nil {
-		if err := opts.Verify(ctx, s.Dir); err != nil {
-			if ctx.Err() == nil {
-				err = s.reject(err)
-			}
-			return m.report, err
+	if err := m.verify(ctx, s.Dir); err != nil {
+		if ctx.Err() == nil {
+			err = reject(s, err)
 		}
+		return m.report, err
 	}
 	return m.report, s.Publish()
+}
+
+// spareSpace is what an output needs beside its weights, in bytes: headers,
+// tokenizer and other small files.
+const spareSpace = 64 << 20
+
+// reject keeps a merged model that is not what it should be, and returns the
+// error that says where.
+func reject(s *atomicfile.Stage, reason error) error {
+	kept, err := s.Keep()
+	if err != nil {
+		return errors.Join(reason, err)
+	}
+	return fmt.Errorf("lora: %s: %w: %w", kept, errRejected, reason)
+}
+
+// verify compares the finished model in dir, as far as it was asked for.
+func (m *merger) verify(ctx context.Context, dir string) (err error) {
+	if m.opts.Verify > 0 {
+		check := mergedCheck{Quantize: m.report.Dequantized}
+		if m.report.Verified, err = m.opts.compare(ctx, dir, m.contract, check); err != nil {
+			return err
+		}
+		if err := m.compareTrained(ctx, dir); err != nil {
+			return err
+		}
+	}
+	if m.opts.Check != nil {
+		return m.opts.Check(ctx, dir)
+	}
+	return nil
 }
 
 // A merger holds one merge in progress.
@@ -219,24 +270,36 @@ type merger struct {
 	opts     MergeOptions
 	adapters []weightedAdapter
 	base     *baseModel
-	to       safetensors.Dtype // of all floats, empty to keep each
-	parts    map[string][]part // by tensor name
+	to       safetensors.Dtype        // of all floats, empty to keep each
+	parts    map[string][]update.Part // by tensor name
 	report   MergeReport
-	done     int64 // bytes of the stage
+
+	contract    *chatml.Contract     // of the first adapter that has one; nil for none
+	contractDir string               // where that stands
+	trainedIn   string               // what its base was quantised to, empty for nothing
+	tokenizer   *tokenizer.Tokenizer // of the base, where there is a contract
+
+	done int64 // bytes of the stage
 }
 
 // newMerger checks that adapters and base fit and prepares the updates.
-func newMerger(opts MergeOptions, adapters []weightedAdapter, base *baseModel) (*merger, error) {
+func newMerger(ctx context.Context, opts MergeOptions, adapters []weightedAdapter, base *baseModel) (*merger, error) {
 	m := &merger{opts: opts, adapters: adapters, base: base, to: storedDtypes[opts.Dtype], parts: collect(adapters)}
 	if err := m.checkFit(); err != nil {
 		return nil, err
 	}
 	m.report = MergeReport{
-		Base: opts.Base, Dtype: "keep", Scales: scales(adapters), Warnings: []string{},
+		Base: opts.Base, Dtype: "keep", Scales: scales(adapters), Warnings: []string{}, ChangedFiles: []string{},
 		Method: opts.Method, Density: opts.Density, Seed: opts.Seed, SVDRank: opts.Rank,
 	}
 	if m.to != "" {
 		m.report.Dtype = opts.Dtype
+	}
+	if err := m.readPrompt(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.settleQuantization(); err != nil {
+		return nil, err
 	}
 	effect := false
 	for _, a := range adapters {
@@ -245,11 +308,12 @@ func newMerger(opts MergeOptions, adapters []weightedAdapter, base *baseModel) (
 		})
 		zero := 0
 		for _, module := range a.Modules {
-			if (part{Module: module, weight: a.Weight}).isZero() {
+			if module.part(1, a.Weight).IsZero() {
 				zero++
 			}
 		}
 		effect = effect || zero < len(a.Modules)
+		m.report.Warnings = append(m.report.Warnings, a.Warnings...)
 		if zero > 0 {
 			m.warn("%d of %d modules of the adapter %s are zero", zero, len(a.Modules), a.Dir)
 		}
@@ -258,7 +322,7 @@ func newMerger(opts MergeOptions, adapters []weightedAdapter, base *baseModel) (
 		}
 	}
 	if !effect && !opts.AllowNoEffect {
-		return nil, fmt.Errorf("lora: %s: %w: weight, A or B is zero in every module; was it saved before training?", opts.adapterDirs(), ErrNoEffect)
+		return nil, fmt.Errorf("lora: %s: %w: weight, A or B is zero in every module; was it saved before training?", opts.adapterDirs(), errNoEffect)
 	}
 	return m, nil
 }
@@ -267,7 +331,7 @@ func (m *merger) warn(format string, args ...any) {
 	m.report.Warnings = append(m.report.Warnings, fmt.Sprintf(format, args...))
 }
 
-// namesBase tells whether a segment of the base's path is the last segment of
+// namesBase reports whether a segment of the base's path is the last segment of
 // the model's name, or ends in it as directories of the hub's cache do.
 func namesBase(base, name string) bool {
 	if abs, err := filepath.Abs(base); err == nil {
@@ -339,7 +403,7 @@ func (m *merger) summarise() error {
 		}
 	}
 	if changed == 0 && !m.opts.AllowNoEffect {
-		return fmt.Errorf("lora: %s: %w: rounding to the stored format undoes all %d updates", m.opts.adapterDirs(), ErrNoEffect, updates)
+		return fmt.Errorf("lora: %s: %w: rounding to the stored format undoes all %d updates", m.opts.adapterDirs(), errNoEffect, updates)
 	}
 	return nil
 }

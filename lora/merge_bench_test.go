@@ -11,15 +11,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
 )
 
 // benchmarkDir names a directory in which BenchmarkMergeModel makes, and
 // leaves, a model of 1.0e9 parameters (2 GB) and its adapter, and merges them.
 const benchmarkDir = "LORA_BENCHMARK_DIR"
 
-// A llama is the size of a random model.
-type llama struct {
+// A randomModel is the size of a random model.
+type randomModel struct {
 	name                              string
 	layers, hidden, width, vocabulary int
 }
@@ -27,14 +27,14 @@ type llama struct {
 // BenchmarkMergeModel merges into a random bfloat16 model in another process
 // and reports the peak of its memory, mapped pages included.
 func BenchmarkMergeModel(b *testing.B) {
-	b.Run("20M", func(b *testing.B) { llama{"20M", 2, 512, 2048, 8192}.benchmark(b, b.TempDir()) })
+	b.Run("20M", func(b *testing.B) { randomModel{"20M", 2, 512, 2048, 8192}.benchmark(b, b.TempDir()) })
 	if dir := os.Getenv(benchmarkDir); dir != "" {
-		b.Run("1B", func(b *testing.B) { llama{"1B", 16, 2048, 5440, 48000}.benchmark(b, dir) })
+		b.Run("1B", func(b *testing.B) { randomModel{"1B", 16, 2048, 5440, 48000}.benchmark(b, dir) })
 	}
 }
 
 // benchmark merges the model, which it makes in dir unless it is there.
-func (l llama) benchmark(b *testing.B, dir string) {
+func (l randomModel) benchmark(b *testing.B, dir string) {
 	base, adapter := filepath.Join(dir, "base"), filepath.Join(dir, "adapter")
 	if _, err := os.Stat(base); err != nil {
 		require.NoError(b, os.Mkdir(base, 0o777))
@@ -65,7 +65,7 @@ func (l llama) benchmark(b *testing.B, dir string) {
 
 // write stores the model in the layout of Llama, in shards of 500 MB, and an
 // adapter of rank 16 for seven modules of each layer.
-func (l llama) write(b *testing.B, base, adapter string) {
+func (l randomModel) write(b *testing.B, base, adapter string) {
 	config := fmt.Sprintf(`{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": "bfloat16", "vocab_size": %d, "hidden_size": %d,
  "intermediate_size": %d, "num_hidden_layers": %d, "num_attention_heads": 16, "num_key_value_heads": 16, "max_position_embeddings": 8192,
  "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu"}`, l.vocabulary, l.hidden, l.width, l.layers)
@@ -124,7 +124,7 @@ func writeRandom(b *testing.B, rng *rand.Rand, path string, tensors []safetensor
 		for left := info.NumElements(); left > 0; left -= len(values) {
 			fillNormal(rng, values)
 			require.NoError(b, safetensors.EncodeFloat32(chunk, values, safetensors.BF16))
-			require.NoError(b, w.WriteChunk(info.Name, chunk[:2*min(left, len(values))]))
+			require.NoError(b, w.Write(info.Name, chunk[:2*min(left, len(values))]))
 		}
 	}
 	require.NoError(b, w.Commit())

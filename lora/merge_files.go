@@ -1,12 +1,10 @@
 package lora
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,17 +17,14 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/chatml"
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
+	"github.com/impulse-salamandra/finetune/internal/faults"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
 )
 
-// Names of files beside the weights of a merged model.
-const (
-	// PromptFile is the prompt contract, which goes with an adapter and with
-	// what it is merged into.
-	PromptFile = "prompt.json"
-	// MergeInfoFile holds the MergeReport.
-	MergeInfoFile = "merge_info.json"
-)
+// mergeInfoFile holds the MergeReport, beside the weights of a merged model.
+const mergeInfoFile = "merge_info.json"
 
 // carriedFiles are patterns, in lower case, of the files of the base that a
 // merged model needs beside weights and config.json.
@@ -41,20 +36,16 @@ var carriedFiles = []string{
 	"license*", "licence*", "notice*",
 }
 
-// comparedFiles decide what a model is asked, and may also lie beside an
-// adapter.
-var comparedFiles = []string{"tokenizer.json", "chat_template.jinja"}
-
 // copyFiles puts everything but weights and report into dir.
 func (m *merger) copyFiles(dir string) error {
 	config, err := m.modelConfig()
 	if err != nil {
 		return err
 	}
-	if err := safetensors.WriteFile(filepath.Join(dir, "config.json"), config); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, "config.json"), config); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(m.base.dir)
+	entries, err := os.ReadDir(m.base.Dir)
 	if err != nil {
 		return err
 	}
@@ -62,52 +53,14 @@ func (m *merger) copyFiles(dir string) error {
 		if !carried(entry.Name()) {
 			continue
 		}
-		if err := copyFile(m.base.dir, dir, entry.Name()); err != nil {
+		if err := copyFile(m.base.Dir, dir, entry.Name()); err != nil {
 			return err
 		}
 	}
-	for _, a := range m.adapters {
-		if err := m.copyPrompt(a.Dir, dir); err != nil {
-			return err
-		}
-	}
-	return nil
+	return m.tellOthers(dir)
 }
 
-// copyPrompt puts the prompt contract of an adapter into dir, unless one is
-// there, and warns where what the adapter was asked with differs.
-func (m *merger) copyPrompt(adapter, dir string) error {
-	for _, name := range comparedFiles {
-		ours, err := os.ReadFile(filepath.Join(adapter, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if theirs, err := os.ReadFile(filepath.Join(m.base.dir, name)); err != nil || !bytes.Equal(ours, theirs) {
-			m.warn("%s beside the adapter %s is not that of the base, which the output has", name, adapter)
-		}
-	}
-	ours, err := os.ReadFile(filepath.Join(adapter, PromptFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(dir, PromptFile)
-	first, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return safetensors.WriteFile(path, ours)
-	}
-	if err == nil && !bytes.Equal(ours, first) {
-		m.warn("%s beside the adapter %s is not that of an adapter before it, which the output has", PromptFile, adapter)
-	}
-	return err
-}
-
-// carried tells whether a file of the base belongs into the output.
+// carried reports whether a file of the base belongs in the output.
 func carried(name string) bool {
 	return slices.ContainsFunc(carriedFiles, func(pattern string) bool {
 		ok, _ := path.Match(pattern, strings.ToLower(name)) // the patterns are well-formed
@@ -121,27 +74,7 @@ func copyFile(from, to, name string) error {
 	if err != nil {
 		return err
 	}
-	return safetensors.WriteFile(filepath.Join(to, name), data)
-}
-
-// modelConfig returns the config.json of the output: that of the base, byte for
-// byte, unless the dtype was converted.
-func (m *merger) modelConfig() ([]byte, error) {
-	if m.to == "" {
-		return m.base.config, nil
-	}
-	dtype, err := json.Marshal(m.opts.Dtype)
-	if err != nil {
-		return nil, err
-	}
-	_, now := m.base.keys["dtype"]
-	if _, before := m.base.keys["torch_dtype"]; before || !now {
-		m.base.keys["torch_dtype"] = dtype // the spelling that every version reads
-	}
-	if now {
-		m.base.keys["dtype"] = dtype
-	}
-	return formatJSON(m.base.keys)
+	return atomicfile.Write(filepath.Join(to, name), data)
 }
 
 // seal completes the report, whose inputs and weights have these sums, and adds
@@ -149,7 +82,7 @@ func (m *merger) modelConfig() ([]byte, error) {
 func (m *merger) seal(ctx context.Context, dir string, inputs [][]FileSum, weights []FileSum) error {
 	model, err := safetensors.OpenModel(dir)
 	if err != nil {
-		return fmt.Errorf("lora: %s: %w: %w", m.opts.Output, ErrVerify, err)
+		return fmt.Errorf("lora: %s: %w: %w", m.opts.Output, errVerify, err)
 	}
 	if err := model.Close(); err != nil {
 		return err
@@ -157,6 +90,9 @@ func (m *merger) seal(ctx context.Context, dir string, inputs [][]FileSum, weigh
 	m.report.BaseFiles = inputs[0]
 	for i := range m.report.Adapters {
 		m.report.Adapters[i].Files = inputs[1+i]
+	}
+	if err := m.checkBase(); err != nil {
+		return err
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -177,30 +113,27 @@ func (m *merger) seal(ctx context.Context, dir string, inputs [][]FileSum, weigh
 	if err != nil {
 		return err
 	}
-	return safetensors.WriteFile(filepath.Join(dir, MergeInfoFile), text)
+	return atomicfile.Write(filepath.Join(dir, mergeInfoFile), text)
 }
 
 // inputs lists the files that were read, those of the base and then those of
 // each adapter.
 func (m *merger) inputs() ([][]string, error) {
-	entries, err := os.ReadDir(m.base.dir)
+	entries, err := os.ReadDir(m.base.Dir)
 	if err != nil {
 		return nil, err
 	}
-	var base []string
-	for _, f := range m.base.Shards() {
-		base = append(base, f.Path())
-	}
+	base := m.base.Paths()
 	single := filepath.Base(base[0]) == safetensors.ModelFile
 	for _, entry := range entries {
 		if name := entry.Name(); name == "config.json" || carried(name) || name == safetensors.IndexFile && !single {
-			base = append(base, filepath.Join(m.base.dir, name))
+			base = append(base, filepath.Join(m.base.Dir, name))
 		}
 	}
 	files := [][]string{base}
 	for _, a := range m.adapters {
 		var list []string
-		for _, name := range append([]string{ConfigFile, WeightsFile, PromptFile}, comparedFiles...) {
+		for _, name := range []string{ConfigFile, WeightsFile, chatml.ContractFile, tokenizerFile, tokenizerConfigFile, templateFile} {
 			file := filepath.Join(a.Dir, name)
 			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 				continue // the first two were read
@@ -237,7 +170,7 @@ func hashFiles(ctx context.Context, files []string, some int) ([]FileSum, error)
 		})
 	}
 	group.Wait()
-	return sums, errors.Join(errs...)
+	return sums, faults.Join(errs...)
 }
 
 // hashFile returns the sum of one file.

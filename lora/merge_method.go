@@ -1,13 +1,13 @@
 package lora
 
 import (
-	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
-	"errors"
+	"context"
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/impulse-salamandra/finetune/internal/faults"
+	"github.com/impulse-salamandra/finetune/lora/internal/update"
 )
 
 // A MergeMethod says how the updates of several adapters become one. With
@@ -63,16 +63,16 @@ type weightedAdapter struct {
 // is not a product of A and B.
 func readAdapters(list []WeightedAdapter, method MergeMethod) ([]weightedAdapter, error) {
 	var adapters []weightedAdapter
-	var faults []error
+	var unread faults.List
 	for _, w := range list {
 		a, err := ReadAdapter(w.Dir)
 		if err == nil && a.Config.UseDoRA && (len(list) > 1 || w.Weight != 1 || method != MethodLinear && method != MethodCat) {
-			err = fmt.Errorf("lora: %s: %w: a DoRA adapter can only be merged by itself, linear, with weight 1", w.Dir, ErrUnsupported)
+			err = fmt.Errorf("%s: %w: a DoRA adapter can only be merged by itself, linear, with weight 1", w.Dir, errUnsupported)
 		}
-		faults = append(faults, err)
+		unread.Join(err)
 		adapters = append(adapters, weightedAdapter{w, a})
 	}
-	return adapters, errors.Join(faults...)
+	return adapters, unread.Err()
 }
 
 // checkMethod reports settings of a method without meaning.
@@ -90,50 +90,31 @@ func checkMethod(fault func(format string, args ...any), adapters []WeightedAdap
 	}
 }
 
-// A part is the update of one adapter to one weight.
-type part struct {
-	Module
-	scale, weight float64
-}
-
 // collect returns the parts of every weight, by tensor name.
-func collect(adapters []weightedAdapter) map[string][]part {
-	parts := map[string][]part{}
+func collect(adapters []weightedAdapter) map[string][]update.Part {
+	parts := map[string][]update.Part{}
 	for _, a := range adapters {
 		for _, m := range a.Modules {
 			name := m.Name + ".weight"
-			parts[name] = append(parts[name], part{m, a.Config.ScaleOf(m.Name), a.Weight})
+			parts[name] = append(parts[name], m.part(a.Config.ScaleOf(m.Name), a.Weight))
 		}
 	}
 	for _, p := range parts {
-		arrange(p)
+		update.Sort(p)
 	}
 	return parts
 }
 
-// arrange sorts parts by what they hold, so that sums are rounded alike in
-// whatever order the adapters came.
-func arrange(parts []part) {
-	slices.SortFunc(parts, func(a, b part) int {
-		return cmp.Or(cmp.Compare(a.weight, b.weight), cmp.Compare(a.scale, b.scale), slices.Compare(a.A, b.A), slices.Compare(a.B, b.B))
-	})
-}
-
-// isZero tells whether the part leaves its weight as it is.
-func (p part) isZero() bool { return p.weight == 0 || p.Module.isZero() }
-
-// maskKey identifies the random choices of dare for this part: they depend on
-// the seed, the tensor and the adapter, and not on the other adapters.
-func (p part) maskKey(seed uint64) [sha256.Size]byte {
-	h := sha256.New()
-	h.Write(binary.LittleEndian.AppendUint64(nil, seed))
-	h.Write([]byte(p.Name))
-	for _, values := range [][]float32{p.A, p.B} {
-		var b []byte
-		for _, v := range values {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
-		}
-		h.Write(b)
+// updateOf returns the update that parts, of which there is at least one, make
+// by the method of the options.
+func (o MergeOptions) updateOf(ctx context.Context, parts []update.Part) (*update.Update, error) {
+	switch o.Method {
+	case MethodTIES:
+		return update.Elect(ctx, parts, o.Density)
+	case MethodDARE:
+		return update.Drop(parts, o.Density, o.Seed), nil
+	case MethodSVD:
+		parts = []update.Part{Module(update.Nearest(parts, o.Rank)).part(1, 1)}
 	}
-	return [sha256.Size]byte(h.Sum(nil))
+	return update.Sum(parts), nil
 }

@@ -9,7 +9,8 @@ import (
 	"math"
 	"slices"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
+	"github.com/impulse-salamandra/finetune/lora/internal/update"
 )
 
 // blockBytes is how much of the output a core works on at a time, but never
@@ -21,13 +22,11 @@ const blockBytes = 1 << 20
 // the files to be written.
 func (m *merger) plan() []safetensors.Shard {
 	var infos []safetensors.Info
-	for _, f := range m.base.Shards() {
-		for _, info := range f.Tensors() {
-			if m.to != "" && isFloat(info.Dtype) {
-				info.Dtype = m.to
-			}
-			infos = append(infos, info)
+	for _, info := range m.base.Tensors() {
+		if m.to != "" && isFloat(info.Dtype) {
+			info.Dtype = m.to
 		}
+		infos = append(infos, info)
 	}
 	return safetensors.PlanShards(infos, cmp.Or(m.opts.MaxShardSize, safetensors.MaxShardSize))
 }
@@ -51,18 +50,18 @@ func (m *merger) writeWeights(ctx context.Context, dir string) ([]FileSum, error
 	defer out.close()
 	buffers := make(bufferPool, 16)
 	total := m.size()
-	err := inOrder(ctx, m.blocks(ctx, out.shards), func() func(*block) error { return newBlockWorker(buffers).do }, func(b *block) error {
-		if b.tally.notFinite > 0 {
-			return &TensorError{Path: m.opts.Output, Tensor: b.to.Name, Err: fmt.Errorf("%w: as %s", ErrNotFinite, b.to.Dtype)}
+	err := inOrder(ctx, m.blocks(ctx, out.shards), func() func(*block) error { return newBlockWorker(buffers, m.base.CheckFinite).do }, func(b *block) error {
+		if b.tally.NotFinite > 0 {
+			return fmt.Errorf("%s: %s: %w: as %s", m.opts.Output, b.to.Name, errNotFinite, b.to.Dtype)
 		}
 		if err := out.write(b); err != nil {
 			return err
 		}
 		buffers.put(b.data)
-		b.sum.add(b.tally)
+		b.sum.Add(b.tally)
 		if b.last {
 			m.reportTensor(b.tensorMerge)
-			m.progress("merge", b.to.Name, int64(b.to.NumBytes()), total)
+			m.progress("merging", int64(b.to.NumBytes()), total)
 		}
 		return nil
 	})
@@ -78,7 +77,7 @@ func (m *merger) writeWeights(ctx context.Context, dir string) ([]FileSum, error
 			return nil, err
 		}
 		sums = append(sums, sum)
-		m.progress("verify", sum.File, sum.Size, total)
+		m.progress("verifying", sum.Size, total)
 	}
 	if len(out.shards) == 1 {
 		return sums, nil
@@ -86,11 +85,11 @@ func (m *merger) writeWeights(ctx context.Context, dir string) ([]FileSum, error
 	return sums, safetensors.WriteIndex(dir, out.shards)
 }
 
-// progress reports another n bytes of a stage.
-func (m *merger) progress(stage, name string, n, total int64) {
+// progress reports another n bytes of a phase.
+func (m *merger) progress(phase string, n, total int64) {
 	m.done += n
 	if m.opts.Progress != nil {
-		m.opts.Progress(MergeProgress{Stage: stage, Name: name, Done: m.done, Total: total})
+		m.opts.Progress(phase, m.done, total)
 	}
 }
 
@@ -98,10 +97,10 @@ func (m *merger) progress(stage, name string, n, total int64) {
 type tensorMerge struct {
 	from, to safetensors.Info
 	src      *io.SectionReader
-	parts    []part   // all that the adapters have for it
-	updater  *updater // nil if it stays as it is
-	width    int      // elements of a row, which is not divided
-	sum      tally
+	parts    []update.Part  // all that the adapters have for it
+	update   *update.Update // nil if it stays as it is
+	width    int            // elements of a row, which is not divided
+	sum      update.Tally
 }
 
 // A block is consecutive elements of a tensor.
@@ -110,7 +109,7 @@ type block struct {
 	begin, end int // elements
 	last       bool
 	data       []byte // of the output, when it was worked on
-	tally      tally
+	tally      update.Tally
 }
 
 // blocks returns every tensor of the output in the order of its files, block by
@@ -142,12 +141,15 @@ func (m *merger) newTensorMerge(ctx context.Context, to safetensors.Info) (*tens
 	t := &tensorMerge{to: to, width: 1, parts: m.parts[to.Name]}
 	t.from, _ = m.base.Info(to.Name)
 	var err error
-	if t.src, err = m.base.Section(to.Name); err != nil {
+	if t.src, err = m.base.Section(to.Name); err == nil && m.opts.Dequantized {
+		err = m.dequantize(t)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if parts := slices.DeleteFunc(slices.Clone(t.parts), part.isZero); len(parts) > 0 {
+	if parts := slices.DeleteFunc(slices.Clone(t.parts), update.Part.IsZero); len(parts) > 0 {
 		t.width = parts[0].In
-		t.updater, err = newUpdater(ctx, m.opts, parts)
+		t.update, err = m.opts.updateOf(ctx, parts)
 	}
 	return t, err
 }
@@ -158,11 +160,11 @@ func (m *merger) reportTensor(t *tensorMerge) {
 		return
 	}
 	report := MergedTensor{
-		Name: t.to.Name, Shape: t.to.Shape, DeltaNorm: math.Sqrt(t.sum.squares),
-		Updates: t.sum.updates, LostShare: lostShare(t.sum.updates, t.sum.changed), changed: t.sum.changed,
+		Name: t.to.Name, Shape: t.to.Shape, DeltaNorm: math.Sqrt(t.sum.Squares),
+		Updates: t.sum.Updates, LostShare: lostShare(t.sum.Updates, t.sum.Changed), changed: t.sum.Changed,
 	}
 	if len(t.parts) == 1 {
-		report.Scale = t.parts[0].scale
+		report.Scale = t.parts[0].Scale
 	}
 	for _, p := range t.parts {
 		report.Rank += p.Rank
@@ -196,20 +198,24 @@ func (p bufferPool) put(b []byte) {
 // A blockWorker is what one core needs to work on blocks.
 type blockWorker struct {
 	buffers bufferPool
-	src     []byte
-	values  []float32
-	tensor  *tensorMerge // that rows are of
-	rows    *rows
+	// notFinite names the element of a tensor of the base that is not finite.
+	notFinite func(tensor string) error
+	src       []byte
+	values    []float32
+	tensor    *tensorMerge // that merger is of
+	merger    *update.Merger
 }
 
-func newBlockWorker(buffers bufferPool) *blockWorker { return &blockWorker{buffers: buffers} }
+func newBlockWorker(buffers bufferPool, notFinite func(tensor string) error) *blockWorker {
+	return &blockWorker{buffers: buffers, notFinite: notFinite}
+}
 
 // do sets data and tally of a block.
 func (w *blockWorker) do(b *block) error {
 	b.data = w.buffers.get((b.end - b.begin) * b.to.Dtype.Size())
 	size := b.from.Dtype.Size()
 	src := b.data
-	if b.updater != nil || b.from.Dtype != b.to.Dtype {
+	if b.update != nil || b.from.Dtype != b.to.Dtype {
 		w.src = slices.Grow(w.src[:0], (b.end-b.begin)*size)[:(b.end-b.begin)*size]
 		src = w.src
 	}
@@ -218,8 +224,11 @@ func (w *blockWorker) do(b *block) error {
 			return fmt.Errorf("lora: %s: %w", b.from.Name, err)
 		}
 	}
+	if safetensors.NotFinite(src, b.from.Dtype) >= 0 {
+		return w.notFinite(b.from.Name)
+	}
 	switch {
-	case b.updater != nil:
+	case b.update != nil:
 		return w.merge(b, src)
 	case b.from.Dtype != b.to.Dtype:
 		return w.convert(b, src)
@@ -230,12 +239,12 @@ func (w *blockWorker) do(b *block) error {
 // merge computes the rows of a block that adapters change.
 func (w *blockWorker) merge(b *block, src []byte) error {
 	if w.tensor != b.tensorMerge {
-		w.tensor, w.rows = b.tensorMerge, newRows(b.updater, b.parts[0].Magnitude, b.from.Dtype, b.to.Dtype)
+		w.tensor, w.merger = b.tensorMerge, b.update.Merger(b.from.Dtype, b.to.Dtype)
 	}
 	from, to := b.width*b.from.Dtype.Size(), b.width*b.to.Dtype.Size()
 	first := b.begin / b.width
 	for i := range (b.end - b.begin) / b.width {
-		if err := w.rows.merge(&b.tally, first+i, b.data[i*to:(i+1)*to], src[i*from:(i+1)*from]); err != nil {
+		if err := w.merger.Merge(&b.tally, first+i, b.data[i*to:(i+1)*to], src[i*from:(i+1)*from]); err != nil {
 			return err
 		}
 	}
@@ -246,16 +255,5 @@ func (w *blockWorker) merge(b *block, src []byte) error {
 func (w *blockWorker) convert(b *block, src []byte) error {
 	n := b.end - b.begin
 	w.values = slices.Grow(w.values[:0], n)[:n]
-	if err := safetensors.DecodeFloat32(w.values, src, b.from.Dtype); err != nil {
-		return err
-	}
-	if err := roundTo(b.to.Dtype, w.values, b.data); err != nil {
-		return err
-	}
-	for _, v := range w.values {
-		if notFinite(v) {
-			b.tally.notFinite++
-		}
-	}
-	return nil
+	return update.Convert(&b.tally, b.data, src, b.from.Dtype, b.to.Dtype, w.values)
 }

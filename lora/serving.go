@@ -5,24 +5,14 @@ import (
 	"slices"
 )
 
-// A Problem is a reason why a server would not load an adapter, or would
-// compute something else with it.
-type Problem struct {
-	// Setting is the key of adapter_config.json or the module it is about.
-	Setting string
-	// Text says what the server does.
-	Text string
-	// Remedy says what to do about it.
-	Remedy string
-}
-
-// String returns the problem in one line.
-func (p Problem) String() string { return p.Setting + ": " + p.Text + "; " + p.Remedy }
+// problem is one line about a setting or a module: what the server does, and what
+// to do about it.
+func problem(setting, text, remedy string) string { return setting + ": " + text + "; " + remedy }
 
 // Servers that CheckServing knows.
 const (
-	ServerVLLM     = "vllm"
-	ServerLlamaCpp = "llama.cpp"
+	serverVLLM     = "vllm"
+	serverLlamaCpp = "llama.cpp"
 )
 
 // vllmRanks are the values of vLLM's --max-lora-rank, of which 16 is the
@@ -33,42 +23,43 @@ var vllmRanks = []int{16, 32, 64, 128, 256, 320, 512}
 var servedModules = DefaultConfig().TargetModules
 
 // CheckServing reports what stands between the adapter in dir and a server:
-// ServerVLLM with its default settings, which loads PEFT's files, or
-// ServerLlamaCpp, which loads them converted to GGUF. No problem means that the
-// server loads the adapter and computes with its scale.
+// "vllm" with its default settings, which loads PEFT's files, or "llama.cpp",
+// which loads them converted to GGUF. Each problem is a line
+// that begins with a key of adapter_config.json or a module and ends with a remedy;
+// none means that the server loads the adapter and computes with its scale.
 //
-// It fails with ErrOption for another target, and as [ReadAdapter] does.
-func CheckServing(target, dir string) ([]Problem, error) {
-	if target != ServerVLLM && target != ServerLlamaCpp {
-		return nil, fmt.Errorf("lora: serving: %w: target %q, want %q or %q", ErrOption, target, ServerVLLM, ServerLlamaCpp)
+// It fails for another target, and as [ReadAdapter] does.
+func CheckServing(target, dir string) ([]string, error) {
+	if target != serverVLLM && target != serverLlamaCpp {
+		return nil, fmt.Errorf("lora: serving: %w: target %q, want %q or %q", errOption, target, serverVLLM, serverLlamaCpp)
 	}
 	a, err := ReadAdapter(dir)
 	if err != nil {
 		return nil, err
 	}
 	problems := a.commonProblems(target)
-	if target == ServerVLLM {
+	if target == serverVLLM {
 		problems = append(problems, a.vllmProblems()...)
 	}
 	return problems, nil
 }
 
 // commonProblems are those that both servers have.
-func (a *Adapter) commonProblems(target string) []Problem {
-	var problems []Problem
-	add := func(setting, text, remedy string) { problems = append(problems, Problem{setting, text, remedy}) }
+func (a *Adapter) commonProblems(target string) []string {
+	var problems []string
+	add := func(setting, text, remedy string) { problems = append(problems, problem(setting, text, remedy)) }
 	if a.Config.UseDoRA {
 		add("use_dora", target+" has no DoRA", "merge the adapter into the base")
 	}
 	const fold = "write the adapter that FoldScale returns"
-	if a.Config.UseRSLoRA && target == ServerVLLM {
+	if a.Config.UseRSLoRA && target == serverVLLM {
 		add("use_rslora", "versions of vLLM before 0.7 divide alpha by the rank all the same", fold)
 	}
-	if a.Config.UseRSLoRA && target == ServerLlamaCpp {
+	if a.Config.UseRSLoRA && target == serverLlamaCpp {
 		add("use_rslora", "llama.cpp divides alpha by the rank all the same", fold)
 	}
 	for _, m := range a.Modules {
-		if a.Config.AlphaOf(m.Name) != a.Config.Alpha {
+		if a.Config.alphaOf(m.Name) != a.Config.Alpha {
 			add("alpha_pattern", target+" has one alpha for all modules", fold)
 			break
 		}
@@ -83,30 +74,30 @@ func (a *Adapter) commonProblems(target string) []Problem {
 	return problems
 }
 
-// vllmProblems are those of vLLM alone: it has a limit for the rank, and takes
+// vllmProblems are those of vLLM only: it has a limit for the rank, and takes
 // the scale from the one rank in the settings.
-func (a *Adapter) vllmProblems() []Problem {
-	var problems []Problem
+func (a *Adapter) vllmProblems() []string {
+	var problems []string
 	highest, varies := a.Config.Rank, false
 	for _, m := range a.Modules {
 		highest = max(highest, m.Rank)
 		varies = varies || m.Rank != a.Config.Rank
 	}
 	if varies {
-		problems = append(problems, Problem{"rank_pattern", "vLLM takes the scale of every module from r", "write the adapter that FoldScale returns"})
+		problems = append(problems, problem("rank_pattern", "vLLM takes the scale of every module from r", "write the adapter that FoldScale returns"))
 	}
 	i, _ := slices.BinarySearch(vllmRanks, highest)
 	switch {
 	case i == len(vllmRanks):
-		problems = append(problems, Problem{
+		problems = append(problems, problem(
 			"r", fmt.Sprintf("rank %d is above %d, the highest that vLLM knows", highest, vllmRanks[i-1]),
 			"merge the adapter into the base, or reduce its rank with Combine",
-		})
+		))
 	case i > 0:
-		problems = append(problems, Problem{
+		problems = append(problems, problem(
 			"r", fmt.Sprintf("rank %d is above %d, the default limit of vLLM", highest, vllmRanks[0]),
 			fmt.Sprintf("start vLLM with --max-lora-rank %d, or reduce the rank with Combine", vllmRanks[i]),
-		})
+		))
 	}
 	return problems
 }
@@ -119,7 +110,7 @@ func (a *Adapter) vllmProblems() []Problem {
 // modules of lower rank are filled up with zeros, and B takes up, rounded to
 // float32, what the scale of a module differs by.
 func (a *Adapter) FoldScale() *Adapter {
-	folded := &Adapter{Config: a.Config}
+	folded := &Adapter{Config: a.Config, Warnings: a.Warnings}
 	c := &folded.Config
 	c.UseRSLoRA, c.RankPattern, c.AlphaPattern = false, nil, nil
 	if len(a.Modules) == 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fileLimit tells the child the largest file it can write, in bytes.
+// fileLimit names the environment variable with the largest file it can write, in bytes.
 const fileLimit = "LORA_TEST_FILE_LIMIT"
 
 func init() {

@@ -3,7 +3,6 @@ package lora
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// childMerge tells the test program to do nothing but one merge: base, adapter
+// childMerge makes the test program do only one merge: base, adapter
 // and output, one a line.
 const childMerge = "LORA_TEST_MERGE"
 
@@ -44,7 +43,7 @@ func runChild(job []string) error {
 		return err
 	}
 	peak := 0
-	status, _ := os.ReadFile("/proc/self/status") // Linux alone has it
+	status, _ := os.ReadFile("/proc/self/status") // only Linux has it
 	for line := range strings.Lines(string(status)) {
 		if kB, ok := strings.CutPrefix(line, "VmHWM:"); ok {
 			if _, err := fmt.Sscan(kB, &peak); err != nil {
@@ -123,60 +122,4 @@ func TestMergeKilled(t *testing.T) {
 	}
 	require.Positive(t, absent, "some moments are before the end")
 	require.Positive(t, left, "some are in the middle")
-}
-
-// A directory that another merge still writes is left alone, and so is what
-// only looks like one.
-func TestStageLeavesOthers(t *testing.T) {
-	dir := t.TempDir()
-	output := filepath.Join(dir, "merged")
-	first, err := NewStage(output, 0)
-	require.NoError(t, err)
-	defer first.Close()
-	for _, name := range []string{"merged.tmp-1234567", "merged.tmp-1234567g", "merged.rejected-12345678", "xmerged.tmp-12345678", "merged.tmp-12345678x"} {
-		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o777))
-	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "merged.tmp-87654321"), nil, 0o666))
-	before := names(t, dir)
-	second, err := NewStage(output, 0)
-	require.NoError(t, err)
-	require.Subset(t, names(t, dir), before)
-	second.Close()
-	require.Equal(t, before, names(t, dir))
-	require.NoError(t, first.Publish())
-	require.DirExists(t, output)
-}
-
-// A directory is kept for one at a time, also within a process.
-func TestLockDir(t *testing.T) {
-	dir := t.TempDir()
-	release, err := LockDir(dir)
-	require.NoError(t, err)
-	if lock, err := lockDir(dir); errors.Is(err, errors.ErrUnsupported) {
-		release()
-		return
-	} else if err == nil {
-		lock.Close()
-	}
-	_, err = LockDir(dir)
-	require.ErrorIs(t, err, ErrBusy)
-	release()
-	release, err = LockDir(dir)
-	require.NoError(t, err)
-	release()
-	_, err = LockDir(filepath.Join(dir, "none"))
-	require.ErrorIs(t, err, os.ErrNotExist)
-}
-
-func TestDiskSpace(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := freeSpace(dir); err != nil {
-		require.ErrorContains(t, err, "unsupported")
-		return
-	}
-	require.NoError(t, checkSpace(dir, 1))
-	output := filepath.Join(dir, "merged")
-	_, err := NewStage(output, 1<<60)
-	require.ErrorIs(t, err, ErrDiskSpace)
-	require.Empty(t, names(t, dir), "nothing is begun")
 }

@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
+	"github.com/impulse-salamandra/finetune/internal/faults"
 )
 
-// ErrBase reports a base that is not the one a model was merged from.
-var ErrBase = errors.New("not the file that was merged")
+// errBase reports a base that is not the one a model was merged from.
+var errBase = errors.New("not the file that was merged")
 
 // UnmergeOptions says what Unmerge reads and writes; all are needed.
 type UnmergeOptions struct {
@@ -26,11 +27,10 @@ type UnmergeOptions struct {
 // Unmerge writes the model that a merged one was made from, byte for byte.
 // Subtracting the update could not do that, as adding it has rounded: the files
 // are copied from a base at hand, and each must have the SHA-256 that the
-// certificate of the merged model names, or the error lists it as a [FileError]
-// that wraps ErrBase. Output is complete or absent, as with [Merge].
+// certificate of the merged model names, or the error lists it. Output is complete or absent, as with [Merge].
 func Unmerge(ctx context.Context, opts UnmergeOptions) error {
 	if opts.Merged == "" || opts.Base == "" || opts.Output == "" {
-		return fmt.Errorf("lora: unmerge: %w: Merged, Base and Output are needed", ErrOption)
+		return fmt.Errorf("lora: unmerge: %w: Merged, Base and Output are needed", errOption)
 	}
 	if err := checkOutput(opts.Output, []string{opts.Merged, opts.Base}); err != nil {
 		return err
@@ -43,16 +43,16 @@ func Unmerge(ctx context.Context, opts UnmergeOptions) error {
 	for _, sum := range certificate.BaseFiles {
 		size += sum.Size
 	}
-	s, err := NewStage(opts.Output, size+spareSpace)
+	s, err := atomicfile.NewStage(opts.Output, size+spareSpace)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	var faults []error
+	list := faults.List{}
 	for _, want := range certificate.BaseFiles {
-		faults = append(faults, restoreFile(ctx, opts.Base, s.Dir, want))
+		list.Join(restoreFile(ctx, opts.Base, s.Dir, want))
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := list.Err(); err != nil {
 		return err
 	}
 	return s.Publish()
@@ -62,9 +62,9 @@ func Unmerge(ctx context.Context, opts UnmergeOptions) error {
 func restoreFile(ctx context.Context, base, dir string, want FileSum) error {
 	path := filepath.Join(base, want.File)
 	if filepath.Base(want.File) != want.File {
-		return &FileError{Path: path, Err: fmt.Errorf("%w: not a file name", ErrCertificate)}
+		return fmt.Errorf("%s: %w: not a file name", path, errCertificate)
 	}
-	f, err := safetensors.CreateFile(filepath.Join(dir, want.File))
+	f, err := atomicfile.Create(filepath.Join(dir, want.File))
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func restoreFile(ctx context.Context, base, dir string, want FileSum) error {
 		return err
 	}
 	if sum != want {
-		return &FileError{Path: path, Err: fmt.Errorf("%w: %d bytes with SHA-256 %s, want %d with %s", ErrBase, sum.Size, sum.SHA256, want.Size, want.SHA256)}
+		return fmt.Errorf("%s: %w: %d bytes with SHA-256 %s, want %d with %s", path, errBase, sum.Size, sum.SHA256, want.Size, want.SHA256)
 	}
 	return f.Commit()
 }

@@ -13,32 +13,22 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+
+	"github.com/impulse-salamandra/finetune/internal/faults"
 )
 
 // Ways in which a merged directory can differ from its certificate, each
-// wrapped in a FileError.
+// named with its file.
 var (
-	// ErrCertificate reports a merge_info.json that is not as Merge wrote it.
-	ErrCertificate = errors.New("no valid certificate")
-	// ErrAltered reports a file whose content is not the certified one.
-	ErrAltered = errors.New("file differs from its certificate")
-	// ErrFileMissing reports a certified file that is not there.
-	ErrFileMissing = errors.New("certified file is missing")
-	// ErrExtraFile reports something that the certificate does not know.
-	ErrExtraFile = errors.New("not in the certificate")
+	// errCertificate reports a merge_info.json that is not as Merge wrote it.
+	errCertificate = errors.New("no valid certificate")
+	// errAltered reports a file whose content is not the certified one.
+	errAltered = errors.New("file differs from its certificate")
+	// errFileMissing reports a certified file that is not there.
+	errFileMissing = errors.New("certified file is missing")
+	// errExtraFile reports something that the certificate does not know.
+	errExtraFile = errors.New("not in the certificate")
 )
-
-// A FileError is one fault of a file with its place.
-type FileError struct {
-	Path string
-	Err  error // wraps one of ErrCertificate, ErrAltered, ErrFileMissing, ErrExtraFile
-}
-
-// Error returns the place and the fault.
-func (e *FileError) Error() string { return fmt.Sprintf("lora: %s: %v", e.Path, e.Err) }
-
-// Unwrap returns e.Err.
-func (e *FileError) Unwrap() error { return e.Err }
 
 // A VerifyReport says what was found in a merged directory.
 type VerifyReport struct {
@@ -50,7 +40,7 @@ type VerifyReport struct {
 
 // VerifyDir reads every file of a directory that [Merge] wrote and compares it
 // with merge_info.json: one changed bit in any file, the certificate included,
-// a missing file and one too many are errors, all in one, each a [FileError].
+// a missing file and one too many are errors, all in one.
 // The certificate finds accidents; see [MergeReport] on forgery.
 func VerifyDir(ctx context.Context, dir string) (VerifyReport, error) {
 	certificate, err := readCertificate(dir)
@@ -65,16 +55,13 @@ func VerifyDir(ctx context.Context, dir string) (VerifyReport, error) {
 	for _, sum := range certificate.OutputFiles {
 		want[sum.File] = sum
 	}
-	var faults []error
-	fault := func(name string, cause error) {
-		faults = append(faults, &FileError{Path: filepath.Join(dir, name), Err: cause})
-	}
+	list := faults.List{Subject: dir}
 	var files []string
 	for _, entry := range entries {
 		switch name := entry.Name(); {
-		case name == MergeInfoFile:
+		case name == mergeInfoFile:
 		case want[name].File == "":
-			fault(name, ErrExtraFile)
+			list.Add(name, errExtraFile)
 		default:
 			files = append(files, filepath.Join(dir, name))
 		}
@@ -86,27 +73,27 @@ func VerifyDir(ctx context.Context, dir string) (VerifyReport, error) {
 	report := VerifyReport{Certificate: certificate}
 	for _, sum := range found {
 		if w := want[sum.File]; sum != w {
-			fault(sum.File, fmt.Errorf("%w: %d bytes with SHA-256 %s, want %d with %s", ErrAltered, sum.Size, sum.SHA256, w.Size, w.SHA256))
+			list.Addf(sum.File, "%w: %d bytes with SHA-256 %s, want %d with %s", errAltered, sum.Size, sum.SHA256, w.Size, w.SHA256)
 		} else {
 			report.Files = append(report.Files, sum)
 		}
 		delete(want, sum.File)
 	}
 	for _, name := range sortedKeys(want) {
-		fault(name, ErrFileMissing)
+		list.Add(name, errFileMissing)
 	}
-	return report, errors.Join(faults...)
+	return report, list.Err()
 }
 
-// maxCertificateSize bounds merge_info.json, in bytes: a hundred times that of
-// a large model.
+// maxCertificateSize bounds merge_info.json, in bytes: a hundred times what a
+// large model's takes.
 const maxCertificateSize = 64 << 20
 
 // readCertificate reads merge_info.json and checks its seal.
 func readCertificate(dir string) (MergeReport, error) {
-	path := filepath.Join(dir, MergeInfoFile)
+	path := filepath.Join(dir, mergeInfoFile)
 	fail := func(format string, args ...any) (MergeReport, error) {
-		return MergeReport{}, &FileError{Path: path, Err: fmt.Errorf("%w: %w", ErrCertificate, fmt.Errorf(format, args...))}
+		return MergeReport{}, fmt.Errorf("%s: %w: %w", path, errCertificate, fmt.Errorf(format, args...))
 	}
 	text, err := readLimited(path, maxCertificateSize)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -33,9 +33,9 @@ func TestVerifyDir(t *testing.T) {
 			path := filepath.Join(output, name)
 			content, err := os.ReadFile(path)
 			require.NoError(t, err)
-			want, missing := ErrAltered, ErrFileMissing
-			if name == MergeInfoFile {
-				want, missing = ErrCertificate, ErrCertificate
+			want, missing := errAltered, errFileMissing
+			if name == mergeInfoFile {
+				want, missing = errCertificate, errCertificate
 			}
 			for i := 0; i < len(content); i += max(1, len(content)/50) {
 				flipped := append([]byte{}, content...)
@@ -43,9 +43,7 @@ func TestVerifyDir(t *testing.T) {
 				require.NoError(t, os.WriteFile(path, flipped, 0o666))
 				_, err := VerifyDir(t.Context(), output)
 				require.ErrorIs(t, err, want, "bit of byte %d", i)
-				var place *FileError
-				require.ErrorAs(t, err, &place)
-				require.Equal(t, path, place.Path)
+				require.ErrorContains(t, err, name)
 			}
 			require.NoError(t, os.WriteFile(path, append(content, ' '), 0o666))
 			_, err = VerifyDir(t.Context(), output)
@@ -60,8 +58,8 @@ func TestVerifyDir(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(output, "extra"), 0o777))
 	require.NoError(t, os.Remove(filepath.Join(output, "config.json")))
 	report, err = VerifyDir(t.Context(), output)
-	require.ErrorIs(t, err, ErrExtraFile)
-	require.ErrorIs(t, err, ErrFileMissing, "all at once")
+	require.ErrorIs(t, err, errExtraFile)
+	require.ErrorIs(t, err, errFileMissing, "all at once")
 	require.Len(t, report.Files, 2, "what is in order")
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -76,9 +74,9 @@ func TestVerifyDirRefusesCertificate(t *testing.T) {
 		"empty": "", "no object": "[]", "no seal": "{}", "another seal": `{"seal": "00"}`, "another key": `{"SEAL": "00"}`,
 	} {
 		dir := t.TempDir()
-		require.NoError(t, os.WriteFile(filepath.Join(dir, MergeInfoFile), []byte(content), 0o666))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, mergeInfoFile), []byte(content), 0o666))
 		_, err := VerifyDir(t.Context(), dir)
-		require.ErrorIs(t, err, ErrCertificate, name)
+		require.ErrorIs(t, err, errCertificate, name)
 	}
 }
 
@@ -87,20 +85,20 @@ func TestMergeVerify(t *testing.T) {
 	base, adapter, dir := smallModel(t), smallAdapter(t), t.TempDir()
 	opts := MergeOptions{Base: base, Adapter: adapter, Output: filepath.Join(dir, "merged")}
 	refusal := errors.New("answers differ")
-	opts.Verify = func(ctx context.Context, at string) error {
+	opts.Check = func(ctx context.Context, at string) error {
 		_, err := VerifyDir(ctx, at)
 		require.NoError(t, err, "the model is complete")
 		require.NoDirExists(t, opts.Output)
 		return refusal
 	}
 	_, err := Merge(t.Context(), opts)
-	require.ErrorIs(t, err, ErrRejected)
+	require.ErrorIs(t, err, errRejected)
 	require.ErrorIs(t, err, refusal)
 	require.Len(t, names(t, dir), 1)
 	rejected := filepath.Join(dir, names(t, dir)[0])
 	require.Contains(t, err.Error(), rejected)
 
-	opts.Verify = func(context.Context, string) error { return nil }
+	opts.Check = func(context.Context, string) error { return nil }
 	report, err := Merge(t.Context(), opts)
 	require.NoError(t, err)
 	for _, at := range []string{rejected, opts.Output} {
@@ -111,7 +109,7 @@ func TestMergeVerify(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	opts.Output = filepath.Join(t.TempDir(), "merged")
-	opts.Verify = func(ctx context.Context, _ string) error { cancel(); return ctx.Err() }
+	opts.Check = func(ctx context.Context, _ string) error { cancel(); return ctx.Err() }
 	_, err = Merge(ctx, opts)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Empty(t, names(t, filepath.Dir(opts.Output)), "as when cancelled at any other time")
@@ -125,17 +123,17 @@ func TestUnmerge(t *testing.T) {
 
 	dir := t.TempDir()
 	again := UnmergeOptions{Merged: merged, Base: base, Output: filepath.Join(dir, "restored")}
-	require.ErrorIs(t, Unmerge(t.Context(), UnmergeOptions{}), ErrOption)
+	require.ErrorIs(t, Unmerge(t.Context(), UnmergeOptions{}), errOption)
 	within := again
 	within.Output = filepath.Join(base, "restored")
-	require.ErrorIs(t, Unmerge(t.Context(), within), ErrOutput)
+	require.ErrorIs(t, Unmerge(t.Context(), within), errOutput)
 
 	require.NoError(t, os.WriteFile(filepath.Join(base, "tokenizer.json"), []byte("[]"), 0o666))
 	require.NoError(t, os.Remove(filepath.Join(base, "config.json")))
 	err := Unmerge(t.Context(), again)
-	require.ErrorIs(t, err, ErrBase)
+	require.ErrorIs(t, err, errBase)
 	require.ErrorIs(t, err, os.ErrNotExist, "all at once")
 	require.Empty(t, names(t, dir))
-	require.NoError(t, os.Remove(filepath.Join(merged, MergeInfoFile)))
-	require.ErrorIs(t, Unmerge(t.Context(), again), ErrCertificate)
+	require.NoError(t, os.Remove(filepath.Join(merged, mergeInfoFile)))
+	require.ErrorIs(t, Unmerge(t.Context(), again), errCertificate)
 }

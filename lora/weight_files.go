@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
 )
 
 // weightFiles are the weights of an output, written file by file. Each is
@@ -36,7 +36,7 @@ func (o *weightFiles) write(b *block) error {
 		o.files = append(o.files, &weightFile{w, len(shard.Tensors), make(chan error, 1)})
 	}
 	f := o.files[len(o.files)-1]
-	if err := f.WriteChunk(b.to.Name, b.data); err != nil {
+	if err := f.Write(b.to.Name, b.data); err != nil {
 		return err
 	}
 	if b.last {

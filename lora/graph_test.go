@@ -10,6 +10,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/stretchr/testify/require"
 
+	"github.com/impulse-salamandra/finetune/internal/products"
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
 
@@ -42,7 +43,7 @@ func TestGradientsOfLinear(t *testing.T) {
 						layers: []layer{{name: "q", rank: c.rank, in: c.in, out: c.out, scale: 0.5}}, place: map[string]int{"q": 0}}}
 					if c.dropout {
 						mask = ConvertDType(GreaterThan(value(5, c.n, c.in), ScalarZero(g, dtypes.Float32)), dtypes.Float32)
-						bound.Dropout = func(int, *Node) *Node { return mask }
+						bound.Dropout = func(_ int, _, _ *Node) *Node { return mask }
 					}
 					loss := func(linear func(x *Node) *Node) []*Node {
 						h := x
@@ -57,7 +58,7 @@ func TestGradientsOfLinear(t *testing.T) {
 						return append([]*Node{l}, Gradient(l, x, factorA, factorB)...)
 					}
 					return append(
-						loss(func(x *Node) *Node { return bound.Linear("q", x, w) }),
+						loss(func(x *Node) *Node { return bound.Linear("q", x, products.Full{Node: w}) }),
 						loss(func(x *Node) *Node {
 							low := MatMul(MatMul(Mul(x, mask), Transpose(factorA, 0, 1)), Transpose(factorB, 0, 1))
 							return Add(MatMul(x, Transpose(w, 0, 1)), MulScalar(low, 0.5))

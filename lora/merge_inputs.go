@@ -10,7 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/faults"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
 )
 
 // storedDtypes are the values of MergeOptions.Dtype, which are those of
@@ -23,10 +24,8 @@ var storedDtypes = map[string]safetensors.Dtype{
 // normalised returns the options with Adapters and Method set, or reports every
 // option without meaning and an output that cannot be.
 func (o MergeOptions) normalised() (MergeOptions, error) {
-	var faults []error
-	option := func(format string, args ...any) {
-		faults = append(faults, fmt.Errorf("lora: merge: %w: %s", ErrOption, fmt.Sprintf(format, args...)))
-	}
+	list := faults.List{Subject: "merge"}
+	option := func(format string, args ...any) { list.Join(faults.Caused(errOption, format, args...)) }
 	if o.Base == "" || o.Output == "" {
 		option("Base and Output are needed")
 	}
@@ -47,7 +46,7 @@ func (o MergeOptions) normalised() (MergeOptions, error) {
 	if o.MaxShardSize < 0 {
 		option("MaxShardSize %d, want 0 or more", o.MaxShardSize)
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := list.Err(); err != nil {
 		return o, err
 	}
 	inputs := []string{o.Base}
@@ -71,10 +70,10 @@ func (o MergeOptions) adapterDirs() string {
 func checkOutput(path string, inputs []string) error {
 	entries, err := os.ReadDir(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("lora: %s: %w: %w", path, ErrOutput, err)
+		return fmt.Errorf("lora: %s: %w: %w", path, errOutput, err)
 	}
 	if len(entries) > 0 {
-		return fmt.Errorf("lora: %s: %w: it is not empty", path, ErrOutput)
+		return fmt.Errorf("lora: %s: %w: it is not empty: remove it or choose another name", path, errOutput)
 	}
 	output, err := realPath(path)
 	if err != nil {
@@ -86,7 +85,7 @@ func checkOutput(path string, inputs []string) error {
 			return err
 		}
 		if rel, err := filepath.Rel(dir, output); err == nil && filepath.IsLocal(rel) {
-			return fmt.Errorf("lora: %s: %w: it is within the input %s", path, ErrOutput, input)
+			return fmt.Errorf("lora: %s: %w: it is within the input %s", path, errOutput, input)
 		}
 	}
 	return nil
@@ -107,48 +106,39 @@ func realPath(path string) (string, error) {
 	return real, err
 }
 
-// checkFit reports every tensor in which base and config.json disagree, and in
-// which adapter and base do: a module without its weight, or with one of another
-// shape, or of a format that cannot be merged; and a linear layer that the
+// checkFit reports every tensor in which adapter and base disagree: a module
+// without its weight, or with one of another shape; and a linear layer that the
 // adapter's settings select, but that the adapter has no tensors for.
 func (m *merger) checkFit() error {
-	base := &tensorFaults{path: m.base.dir}
-	faulty, err := m.base.check(base)
-	if err != nil {
-		return err
-	}
+	base := &faults.List{Subject: m.base.Dir}
 	for _, name := range sortedKeys(m.parts) {
 		info, ok := m.base.Info(name)
-		switch {
-		case faulty[name]: // reported
+		if !ok {
+			base.Addf(name, "%w: the adapter changes it", errMissing)
 			continue
-		case !ok:
-			base.add(name, ErrMissing, "the adapter changes it")
-			continue
-		case !isFloat(info.Dtype):
-			base.add(name, ErrShape, "%s, want F32, BF16 or F16", info.Dtype)
 		}
 		for _, p := range m.parts[name] {
 			if want := []int{p.Out, p.In}; !slices.Equal(info.Shape, want) {
-				base.add(name, ErrShape, "%v, want %v to fit the adapter", info.Shape, want)
+				base.Addf(name, "%w: %v, want %v to fit the adapter", errShape, info.Shape, want)
 			}
 		}
 	}
 	for _, info := range m.base.Tensors() {
 		if m.to != "" && strings.HasPrefix(string(info.Dtype), "F") && !isFloat(info.Dtype) {
-			base.add(info.Name, ErrShape, "%s cannot be converted", info.Dtype)
+			base.Addf(info.Name, "%w: %s cannot be converted", errShape, info.Dtype)
 		}
 	}
+	covers := []error{base.Err()}
 	for _, a := range m.adapters {
-		base.list = append(base.list, m.checkCovers(a)...)
+		covers = append(covers, m.checkCovers(a), a.checkBase(m.base.Reader, m.base.Dir))
 	}
-	return errors.Join(base.list...)
+	return faults.Join(covers...)
 }
 
 // checkCovers reports the linear layers of the base that an adapter's settings
 // select, but that it has no tensors for.
-func (m *merger) checkCovers(a weightedAdapter) []error {
-	faults := &tensorFaults{path: filepath.Join(a.Dir, WeightsFile)}
+func (m *merger) checkCovers(a weightedAdapter) error {
+	list := &faults.List{Subject: filepath.Join(a.Dir, WeightsFile)}
 	adapted := map[string]bool{}
 	for _, module := range a.Modules {
 		adapted[module.Name] = true
@@ -156,13 +146,13 @@ func (m *merger) checkCovers(a weightedAdapter) []error {
 	for _, info := range m.base.Tensors() {
 		module, isWeight := strings.CutSuffix(info.Name, ".weight")
 		if isWeight && len(info.Shape) == 2 && !adapted[module] && a.Config.Matches(module) {
-			faults.add(prefix+module, ErrMissing, "the settings select this layer of the base")
+			list.Addf(prefix+module, "%w: the settings select this layer of the base", errMissing)
 		}
 	}
-	return faults.list
+	return list.Err()
 }
 
-// isFloat tells whether a format can be merged into and converted.
+// isFloat reports whether a format can be merged into and converted.
 func isFloat(d safetensors.Dtype) bool {
 	return d == safetensors.F32 || d == safetensors.BF16 || d == safetensors.F16
 }

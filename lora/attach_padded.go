@@ -1,10 +1,9 @@
 package lora
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/impulse-salamandra/finetune/internal/faults"
 )
 
 // AttachPadded is [Attach] in a form that all adapters of up to the given rank
@@ -14,10 +13,9 @@ import (
 //
 // It costs memory and time as an adapter of that rank on all layers does. With
 // DoRA the layers are those of the adapter, and only what adapts the same
-// layers by DoRA is alike. The error for a layer of higher rank wraps
-// [ErrTarget].
+// layers by DoRA is alike. A layer of higher rank is an error.
 func AttachPadded(target Target, a *Adapter, rank int) (*Layers, error) {
-	config := Config{Rank: rank, Alpha: float64(rank), TargetPattern: AllLinear}
+	config := Config{Rank: rank, Alpha: float64(rank), TargetPattern: allLinear}
 	var own Layers
 	var flat []float32
 	if a != nil {
@@ -38,11 +36,11 @@ func AttachPadded(target Target, a *Adapter, rank int) (*Layers, error) {
 	if err != nil {
 		return nil, err
 	}
-	var faults []string
+	var list faults.List
 	padded := make([]float32, l.size())
 	for _, y := range own.layers {
 		if y.rank > rank {
-			faults = append(faults, fmt.Sprintf("%s has rank %d, more than %d", y.name, y.rank, rank))
+			list.Addf(y.name, "%w: rank %d, more than %d", errTarget, y.rank, rank)
 			continue
 		}
 		to := l.layers[l.place[y.name]]
@@ -56,8 +54,8 @@ func AttachPadded(target Target, a *Adapter, rank int) (*Layers, error) {
 			copy(padded[to.mag:], flat[y.mag:y.mag+y.out])
 		}
 	}
-	if len(faults) > 0 {
-		return nil, fmt.Errorf("lora: %w: %s", ErrTarget, strings.Join(faults, "; "))
+	if err := list.Err(); err != nil {
+		return nil, err
 	}
 	l.params = tensors.FromFlatDataAndDimensions(padded, len(padded))
 	return l, nil

@@ -1,4 +1,4 @@
-package lora
+package update
 
 import (
 	"bytes"
@@ -12,50 +12,76 @@ import (
 	"sync/atomic"
 )
 
-// An updater computes the update of one weight, row by row.
-type updater struct {
-	method  MergeMethod
-	density float64
-	out, in int
-	terms   []*term
+// An Update is what parts come to for one weight [Out, In], row by row.
+type Update struct {
+	Out, In int
+
+	terms     []*term
+	rule      rule
+	density   float64
+	magnitude []float32 // [Out] with DoRA, otherwise nil
 }
 
-// A term is what one adapter contributes.
+// A rule says how the terms become one value.
+type rule int
+
+const (
+	ruleSum rule = iota
+	ruleElect
+	ruleDrop
+)
+
+// A term is what one part contributes.
 type term struct {
 	product *product
 	weight  float64
-	least   float32           // ties: the smallest magnitude that is kept
-	mask    [sha256.Size]byte // dare: where the random choices come from
+	least   float32           // TIES: the smallest magnitude that is kept
+	mask    [sha256.Size]byte // DARE: where the random choices come from
 }
 
-// newUpdater prepares the update that parts, of which there is at least one,
-// make by the method of the options.
-func newUpdater(ctx context.Context, opts MergeOptions, parts []part) (*updater, error) {
-	if opts.Method == MethodSVD {
-		parts = []part{{truncate(parts, opts.Rank), 1, 1}}
-	}
-	u := &updater{method: opts.Method, density: opts.Density, out: parts[0].Out, in: parts[0].In}
+// Sum is the sum of parts, of which there is at least one.
+func Sum(parts []Part) *Update {
+	u := &Update{Out: parts[0].Out, In: parts[0].In, magnitude: parts[0].Magnitude}
 	for _, p := range parts {
-		t := &term{product: newProduct(p.Module, p.scale), weight: p.weight}
-		switch {
-		case u.method == MethodDARE:
-			t.mask = p.maskKey(opts.Seed)
-		case u.method == MethodTIES && u.density < 1:
-			var err error
-			keep := max(1, int(u.density*float64(u.out)*float64(u.in)))
-			if t.least, err = t.magnitude(ctx, u.out, keep); err != nil {
-				return nil, err
-			}
+		u.terms = append(u.terms, &term{product: newProduct(p.Factors, p.Scale), weight: p.Weight})
+	}
+	return u
+}
+
+// Elect is the update of TIES: of each part the density largest entries by
+// magnitude are kept; each entry takes the sign of the sum of these, and is the
+// mean of those that are not zero and have that sign. It fails only with ctx.
+func Elect(ctx context.Context, parts []Part, density float64) (*Update, error) {
+	u := Sum(parts)
+	u.rule, u.density = ruleElect, density
+	if density >= 1 {
+		return u, nil
+	}
+	keep := max(1, int(density*float64(u.Out)*float64(u.In)))
+	for _, t := range u.terms {
+		var err error
+		if t.least, err = t.keptMagnitude(ctx, u.Out, keep); err != nil {
+			return nil, err
 		}
-		u.terms = append(u.terms, t)
 	}
 	return u, nil
 }
 
-// magnitude returns the keep-th largest magnitude of the term's update. The
+// Drop is the update of DARE: the sum of parts, of which each entry is kept with
+// probability density and divided by it.
+func Drop(parts []Part, density float64, seed uint64) *Update {
+	u := Sum(parts)
+	u.rule, u.density = ruleDrop, density
+	for k, t := range u.terms {
+		t.mask = parts[k].maskKey(seed)
+	}
+	return u
+}
+
+// keptMagnitude returns the keep-th largest magnitude of the term's update. The
 // update is computed twice instead of being stored: once to count its values
 // by their upper bits, which order magnitudes, and once by the lower ones.
-func (t *term) magnitude(ctx context.Context, out, keep int) (float32, error) {
+func (t *term) keptMagnitude(ctx context.Context, out, keep int) (float32, error) {
 	var upper uint32
 	for _, shift := range []int{16, 0} {
 		counts, err := t.count(ctx, out, shift, upper)
@@ -98,7 +124,7 @@ func (t *term) count(ctx context.Context, out, shift int, upper uint32) ([]int, 
 }
 
 // eachRow calls what newWorker returns for every row, on all cores. newWorker is
-// not called concurrently. The error is that of ctx.
+// not called concurrently. It fails only with ctx.
 func eachRow(ctx context.Context, rows int, newWorker func() func(i int)) error {
 	var next atomic.Int64
 	var workers sync.WaitGroup
@@ -114,24 +140,24 @@ func eachRow(ctx context.Context, rows int, newWorker func() func(i int)) error 
 	return ctx.Err()
 }
 
-// An updateRow is what one core needs to compute rows of an update.
-type updateRow struct {
-	*updater
+// An evaluator computes rows of an update on one core.
+type evaluator struct {
+	*Update
 	total []float64
 	rows  [][]float32 // of each term
 }
 
-func (u *updater) newRow() *updateRow {
-	r := &updateRow{updater: u, total: make([]float64, u.in)}
+func (u *Update) evaluator() *evaluator {
+	r := &evaluator{Update: u, total: make([]float64, u.In)}
 	for range u.terms {
-		r.rows = append(r.rows, make([]float32, u.in))
+		r.rows = append(r.rows, make([]float32, u.In))
 	}
 	return r
 }
 
 // compute sets dst to row i of the update.
-func (r *updateRow) compute(i int, dst []float32) {
-	if t := r.terms[0]; len(r.terms) == 1 && t.weight == 1 && r.density == 0 {
+func (r *evaluator) compute(i int, dst []float32) {
+	if t := r.terms[0]; len(r.terms) == 1 && t.weight == 1 && r.rule == ruleSum {
 		t.product.row(i, dst) // as it is, signs of zeros included
 		return
 	}
@@ -139,10 +165,10 @@ func (r *updateRow) compute(i int, dst []float32) {
 		t.product.row(i, r.rows[k])
 	}
 	clear(r.total)
-	switch r.method {
-	case MethodTIES:
+	switch r.rule {
+	case ruleElect:
 		r.elect()
-	case MethodDARE:
+	case ruleDrop:
 		for k, t := range r.terms {
 			r.drop(i, t, r.rows[k])
 		}
@@ -160,7 +186,7 @@ func (r *updateRow) compute(i int, dst []float32) {
 
 // elect sets each total to the mean of the values that are kept and agree with
 // the sign of their sum.
-func (r *updateRow) elect() {
+func (r *evaluator) elect() {
 	for j := range r.total {
 		var sum float64
 		for k, t := range r.terms {
@@ -189,7 +215,7 @@ func (t *term) trimmed(v float32) float64 {
 
 // drop adds the values of row i that chance keeps, each divided by how probable
 // that was.
-func (r *updateRow) drop(i int, t *term, row []float32) {
+func (r *evaluator) drop(i int, t *term, row []float32) {
 	seed := sha256.Sum256(binary.LittleEndian.AppendUint64(bytes.Clone(t.mask[:]), uint64(i)))
 	chance := rand.New(rand.NewChaCha8(seed))
 	factor := t.weight / r.density

@@ -1,4 +1,4 @@
-package lora
+package update
 
 import (
 	"cmp"
@@ -8,19 +8,18 @@ import (
 
 // Matrices here are lists of columns in float64.
 
-// truncate returns the module of at most rank whose B*A is nearest to the sum
-// of weight*scale*B*A over parts, in the Frobenius norm. The sum is never
-// formed: with its factors as L*R^T, both orthogonalised, only a square matrix
+// Nearest returns the factors of at most rank whose B*A is nearest to the sum of
+// parts, in the Frobenius norm. The sum is never formed: with its factors as L*R^T, both orthogonalised, only a square matrix
 // of the summed ranks remains to be decomposed. B and A share the singular
 // values evenly.
-func truncate(parts []part, rank int) Module {
-	m := parts[0].Module
+func Nearest(parts []Part, rank int) Factors {
+	m := parts[0].Factors
 	var left, right [][]float64 // L [Out, sum of ranks] and R [In, sum of ranks]
 	for _, p := range parts {
 		for r := range p.Rank {
 			b, a := make([]float64, p.Out), make([]float64, p.In)
 			for i := range b {
-				b[i] = p.weight * p.scale * float64(p.B[i*p.Rank+r])
+				b[i] = p.Weight * p.Scale * float64(p.B[i*p.Rank+r])
 			}
 			for j := range a {
 				a[j] = float64(p.A[r*p.In+j])

@@ -90,11 +90,11 @@ done:
 	VZEROUPPER
 	RET
 
-// func shiftBrainBlocks(dst, src *byte, update *float32, n int, squares *[lanes]float64, counts *brainCounts)
+// func shiftBF16Blocks(dst, src *byte, update *float32, n int, squares *[lanes]float64, counts *bf16Counts)
 //
 // Eight elements at a time; the sums of squares of columns 0 to 3 and 4 to 7 of
 // each eight are in Y10 and Y11, the counts in the lanes of Y12 to Y14.
-TEXT ·shiftBrainBlocks(SB), NOSPLIT, $0-48
+TEXT ·shiftBF16Blocks(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ update+16(FP), DX

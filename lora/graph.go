@@ -1,8 +1,9 @@
 package lora
 
 import (
-	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
+
+	"github.com/impulse-salamandra/finetune/internal/products"
 )
 
 // Bound is an adapter within one graph.
@@ -12,8 +13,12 @@ type Bound struct {
 	Factors []*Node
 	// Dropout, if not nil, gives the factors, of the shape and dtype of x, that
 	// the input x of an A is multiplied with; layer counts the adapted layers.
-	// The same layer gets the same factors again.
-	Dropout func(layer int, x *Node) *Node
+	// The same layer gets the same factors again, in the backward pass after the node
+	// after is there, and not nil.
+	Dropout func(layer int, x, after *Node) *Node
+	// Checkpoints keeps x·Aᵀ, R numbers a token, for the backward pass, where what is
+	// between the checkpoints of a [salamandra.Keep] is computed again.
+	Checkpoints bool
 
 	layers *Layers
 }
@@ -39,13 +44,13 @@ func (l *Layers) Bind(vector *Node) *Bound {
 }
 
 // Linear computes an adapted layer: x·Wᵀ + scale·(x·Aᵀ)·Bᵀ, with x [N, in] and
-// W [out, in] in the model's dtype. Layers without an adapter compute x·Wᵀ.
+// W [out, in]. Layers without an adapter compute x·Wᵀ.
 // Source: Hu et al. 2021, arXiv:2106.09685; with DoRA, Liu et al. 2024,
 // arXiv:2402.09353, the norm a constant in the gradient (section 4.3).
-func (b *Bound) Linear(name string, x, weight *Node) *Node {
+func (b *Bound) Linear(name string, x *Node, weight products.Weight) *Node {
 	i, ok := b.layers.place[name]
 	if !ok {
-		return timesTransposed(x, weight)
+		return weight.Linear(x)
 	}
 	if b.layers.Config.UseDoRA {
 		return b.dora(i, x, weight)
@@ -59,7 +64,7 @@ func (b *Bound) Linear(name string, x, weight *Node) *Node {
 // [lowRank.gradients] computed: gomlx's own would multiply over the first axes
 // of both sides, for which XLA has no fast product on a CPU, and would round the
 // factors' gradients to the model's dtype.
-func (b *Bound) plain(i int, x, weight *Node) *Node {
+func (b *Bound) plain(i int, x *Node, weight products.Weight) *Node {
 	var in, dOut, dA, dB *Node
 	factorA, factorB := b.factors(i)
 	low := b.low(i, StopGradient(x),
@@ -69,13 +74,13 @@ func (b *Bound) plain(i int, x, weight *Node) *Node {
 	in = IdentityWithCustomGradient(x, func(again, dx *Node) *Node {
 		l := low
 		if again != in {
-			l = b.low(i, again, factorA, factorB)
+			l.mask, l.input = b.dropped(i, again, dOut)
 		}
 		var dLow *Node
 		dLow, dA, dB = l.gradients(dOut)
 		return Add(dx, dLow)
 	})
-	out := Add(timesTransposed(in, weight), low.product())
+	out := Add(weight.Linear(in), low.product())
 	return IdentityWithCustomGradient(out, func(_, d *Node) *Node { dOut = d; return d })
 }
 
@@ -96,13 +101,43 @@ type lowRank struct {
 }
 
 func (b *Bound) low(i int, x, factorA, factorB *Node) lowRank {
-	l := lowRank{a: ConvertDType(factorA, x.DType()), b: ConvertDType(factorB, x.DType()), scale: b.layers.layers[i].scale}
-	if b.Dropout != nil {
-		l.mask = b.Dropout(i, x)
+	if b.Dropout == nil {
+		x, factorA = apart(x, factorA)
 	}
-	l.input = l.masked(x)
-	l.inner = MulScalar(timesTransposed(l.input, l.a), l.scale)
+	l := lowRank{a: ConvertDType(factorA, x.DType()), b: ConvertDType(factorB, x.DType()), scale: b.layers.layers[i].scale}
+	var after *Node
+	if b.layers.Config.UseDoRA { // whose backward pass is gomlx's
+		after = x
+	}
+	l.mask, l.input = b.dropped(i, x, after)
+	l.inner = MulScalar(products.Linear(l.input, l.a), l.scale)
+	if b.Checkpoints {
+		l.inner = l.inner.Checkpoint()
+	}
 	return l
+}
+
+// dropped returns the mask of a layer, nil without dropout, and x∘mask.
+func (b *Bound) dropped(i int, x, after *Node) (mask, input *Node) {
+	if b.Dropout == nil {
+		return nil, x
+	}
+	mask = b.Dropout(i, x, after)
+	return mask, Mul(x, mask)
+}
+
+// apart returns the operands of a product that is not to be joined with others of
+// the same x. XLA joins products on a GPU where one of them is small: it copies
+// their weights into one array, at every call.
+//
+// A barrier of one node alone would not do: gomlx leaves it out where
+// checkpointing computes again.
+func apart(x, y *Node) (*Node, *Node) {
+	if x.Graph().Backend().HasSharedBuffers() { // a processor
+		return x, y
+	}
+	both := OptimizationBarriers(x, y)
+	return both[0], both[1]
 }
 
 func (l lowRank) masked(x *Node) *Node {
@@ -113,26 +148,26 @@ func (l lowRank) masked(x *Node) *Node {
 }
 
 // product is the path's result, [N, out].
-func (l lowRank) product() *Node { return timesTransposed(l.inner, l.b) }
+func (l lowRank) product() *Node { return products.Linear(l.inner, l.b) }
 
 // gradients returns those by x, in its dtype, and by A and B in float32, from
 // that by the product, dOut [N, out].
 func (l lowRank) gradients(dOut *Node) (dx, dA, dB *Node) {
-	dInner := MulScalar(times(dOut, l.b), l.scale) // [N, R]
-	return l.masked(times(dInner, l.a)), overRows(dInner, l.input), turned(overRows(l.inner, dOut))
+	dInner := MulScalar(products.Times(apart(dOut, l.b)), l.scale) // [N, R]
+	return l.masked(products.Times(dInner, l.a)), products.OverRows(dInner, l.input), products.Transposed(products.OverRows(l.inner, dOut))
 }
 
 // dora is Linear with DoRA: the rows of W + scale·B·A are brought to the trained
 // magnitude.
-func (b *Bound) dora(i int, x, weight *Node) *Node {
+func (b *Bound) dora(i int, x *Node, weight products.Weight) *Node {
 	factorA, factorB := b.factors(i)
-	low, base := b.low(i, x, factorA, factorB), timesTransposed(x, weight)
+	low, base := b.low(i, x, factorA, factorB), weight.Linear(x)
 	magnitude := b.Factors[3*i+2]
 	// ‖W + sBA‖² by row is ‖W‖² + 2s⟨W·Aᵀ, B⟩ + s²⟨B·(A·Aᵀ), B⟩, which never
 	// forms B·A.
-	w := ConvertDType(weight, factorA.DType())
-	cross := Mul(timesTransposed(w, factorA), factorB)                                  // [out, R]
-	square := Mul(timesTransposed(factorB, timesTransposed(factorA, factorA)), factorB) // [out, R]
+	w := ConvertDType(weight.Matrix(x), factorA.DType())
+	cross := Mul(products.Linear(w, factorA), factorB)                                  // [out, R]
+	square := Mul(products.Linear(factorB, products.Linear(factorA, factorA)), factorB) // [out, R]
 	norm := Add(ReduceSum(Square(w), -1),
 		ReduceSum(Add(MulScalar(cross, 2*low.scale), MulScalar(square, low.scale*low.scale)), -1))
 	ratio := Div(magnitude, StopGradient(Sqrt(norm))) // [out]
@@ -140,35 +175,7 @@ func (b *Bound) dora(i int, x, weight *Node) *Node {
 
 	dropped := base
 	if low.mask != nil {
-		dropped = timesTransposed(low.input, weight)
+		dropped = weight.Linear(low.input)
 	}
 	return Add(base, Add(Mul(SubScalar(ratio, 1), dropped), Mul(ratio, low.product())))
-}
-
-// multiply is Dot told what to add up in. Told nothing, gomlx would compute the
-// gradient of a product in half precision in float32, and go-xla copy y.
-func multiply(x, y *Node) *DotBuilder { return Dot(x, y).WithAccumulatorDType(x.DType()) }
-
-// timesTransposed is x·Wᵀ for x [N, in] and w [out, in].
-func timesTransposed(x, w *Node) *Node { return multiply(x, w).General([]int{1}, nil, []int{1}, nil) }
-
-// times is x·W for x [N, out] and w [out, in].
-func times(x, w *Node) *Node { return multiply(x, w).General([]int{1}, nil, []int{0}, nil) }
-
-// overRows is xᵀ·y for x [N, R] and y [N, out], in float32.
-func overRows(x, y *Node) *Node {
-	return multiply(turned(x), y).WithOutputDType(dtypes.Float32).General([]int{1}, nil, []int{0}, nil)
-}
-
-// turned is xᵀ for x [n, m], by a transpose that XLA does not take for a part of
-// the product beside it: on a CPU that product would be many times slower.
-func turned(x *Node) *Node {
-	n, m := x.Shape().Dim(0), x.Shape().Dim(1)
-	if n%2 == 0 {
-		return Reshape(TransposeAllAxes(Reshape(x, n/2, 2, m), 2, 0, 1), m, n)
-	}
-	if m%2 == 0 {
-		return Reshape(TransposeAllAxes(Reshape(x, n, m/2, 2), 1, 2, 0), m, n)
-	}
-	return Transpose(x, 0, 1)
 }

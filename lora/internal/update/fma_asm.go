@@ -1,6 +1,6 @@
 //go:build amd64 || arm64
 
-package lora
+package update
 
 // fmaStep is what n of fmaColumns must be a multiple of.
 const fmaStep = 8

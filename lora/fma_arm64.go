@@ -1,4 +1,0 @@
-package lora
-
-// hasFMA tells whether fmaColumns can be called.
-func hasFMA() bool { return true }
