@@ -44,7 +44,7 @@ func benchmarkSteps(b *testing.B, m *salamandra.Model, list []dataset.Example) {
 	layers.Config.Dropout = 0
 	opts := dataset.DefaultPlanOptions()
 	opts.BatchSize = len(list)
-	plan, err := dataset.NewPlan(list, opts)
+	plan, _, err := dataset.NewPlan(list, nil, opts)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -98,7 +98,7 @@ var costModel = salamandratest.Shape{Vocabulary: 8192, Hidden: 576, Intermediate
 
 // flops estimates the products of a step: forward, and the gradient by what goes
 // in, since weights are frozen; scores once more, as they are not kept. Trained are
-// three quarters of a suffix: they alone go through most of the last block and the
+// three quarters of a suffix: only they go through most of the last block and the
 // head.
 func (j job) flops() float64 {
 	m := costModel

@@ -1,12 +1,9 @@
 package train
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -14,25 +11,26 @@ import (
 
 	"github.com/gomlx/gomlx/core/tensors"
 
-	"github.com/impulse-salamandra/finetune/lora"
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/weights"
 )
 
 // Names of a checkpoint's files beside the adapter's.
 const (
-	// StateFile holds where the run stands and what it is a run of.
-	StateFile = "trainer_state.json"
-	// MomentsFile holds AdamW's two moments, "exp_avg" and "exp_avg_sq", float32
+	// stateFile holds where the run stands and what it is a run of.
+	stateFile = "trainer_state.json"
+	// momentsFile holds AdamW's two moments, "exp_avg" and "exp_avg_sq", float32
 	// vectors in the order of [lora.Layers].
-	MomentsFile = "optimizer.safetensors"
+	momentsFile = "optimizer.safetensors"
 )
 
 // Checkpoints says where a run is kept, and how often. The zero value keeps
 // nothing.
 //
 // A checkpoint is a directory, checkpoint-7 after 7 optimiser steps, from which
-// a run goes on as if it had never stopped: PEFT's adapter files, [MomentsFile]
-// and [StateFile]. It is filled under a temporary name, put on disk and
+// a run goes on as if it had never stopped: PEFT's adapter files,
+// optimizer.safetensors with AdamW's moments and trainer_state.json. It is filled under a temporary name, put on disk and
 // renamed, so that one with its proper name is complete. One is written at the
 // end of each epoch, before its evaluation, at the end of the run, and where a
 // run is interrupted.
@@ -48,8 +46,11 @@ type Checkpoints struct {
 	// the same checkpoints as one that was not.
 	Limit int
 	// Identity is what must be the same for a run to be continued, by name,
-	// beside what the trainer sees itself: such as a hash of the base weights.
+	// beside what the trainer sees itself, such as a hash of the base weights.
 	Identity map[string]string
+	// Overwrite removes the checkpoints of another run when a new one begins;
+	// without it they are an error.
+	Overwrite bool
 	// AddFiles, if not nil, puts more files into the directory of a checkpoint
 	// before it is complete.
 	AddFiles func(dir string) error
@@ -67,9 +68,9 @@ type Checkpoint struct {
 func checkpointName(step int) string { return fmt.Sprintf("checkpoint-%d", step) }
 
 // stateVersion rises when a field changes its meaning.
-const stateVersion = 1
+const stateVersion = 2
 
-// stateJSON is the content of StateFile.
+// stateJSON is the content of stateFile.
 type stateJSON struct {
 	Version int `json:"version"`
 	position
@@ -93,38 +94,39 @@ func (t *Trainer) openCheckpoints() error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
-	release, err := lora.LockDir(dir)
+	release, err := atomicfile.Lock(dir)
 	if err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
-	// A new checkpoint is there before an old one goes, and the adapter by itself
-	// is written at the end.
-	trial, err := lora.NewStage(filepath.Join(dir, checkpointName(0)), 2*t.checkpointSize())
+	trial, err := atomicfile.NewStage(filepath.Join(dir, checkpointName(0)), 2*t.checkpointSize())
 	if err != nil {
 		release()
-		return fmt.Errorf("train: %w: %w", ErrCheckpoint, err)
+		return fmt.Errorf("train: %w: %w", errCheckpoint, err)
 	}
 	trial.Close()
 	t.unlock = release
 	return nil
 }
 
-// checkFresh refuses to write a new run among the checkpoints of another.
-func (t *Trainer) checkFresh() error {
+// begin makes room for a new run, which is never written among the checkpoints of
+// another.
+func (t *Trainer) begin() error {
 	dir := t.config.Checkpoints.Dir
 	if dir == "" || t.saved > 0 || t.state.Step > 0 {
 		return nil
 	}
+	if t.config.Checkpoints.Overwrite {
+		return discard(dir)
+	}
 	steps, err := listCheckpoints(dir)
 	if err == nil && len(steps) > 0 {
-		err = fmt.Errorf("train: %s: %w: it holds %s; resume it or remove it", dir, ErrCheckpoint, checkpointName(steps[0]))
+		err = fmt.Errorf("train: %s: %w: it holds %s; resume it or remove it", dir, errCheckpoint, checkpointName(steps[0]))
 	}
 	return err
 }
 
-// Discard removes the checkpoints in Checkpoints.Dir, which are of another run.
-func (t *Trainer) Discard() error {
-	dir := t.config.Checkpoints.Dir
+// discard removes the checkpoints in dir, which are of another run.
+func discard(dir string) error {
 	if _, err := removeHalves(dir); err != nil {
 		return fmt.Errorf("train: %w", err)
 	}
@@ -140,13 +142,12 @@ func (t *Trainer) Discard() error {
 	return nil
 }
 
-// Saved returns the directory of the newest checkpoint of this run, "" if there
-// is none.
-func (t *Trainer) Saved() string {
-	if t.saved == 0 {
+// checkpointDir is the directory of the checkpoint after a step, "" for step 0.
+func (t *Trainer) checkpointDir(step int) string {
+	if step == 0 {
 		return ""
 	}
-	return filepath.Join(t.config.Checkpoints.Dir, checkpointName(t.saved))
+	return filepath.Join(t.config.Checkpoints.Dir, checkpointName(step))
 }
 
 // Newest returns the directories of the newest n checkpoints, or all if there are
@@ -156,29 +157,14 @@ func (t *Trainer) Newest(n int) ([]string, error) {
 	var dirs []string
 	for _, step := range steps {
 		if len(dirs) < n && t.planned(step) {
-			dirs = append(dirs, filepath.Join(t.config.Checkpoints.Dir, checkpointName(step)))
+			dirs = append(dirs, t.checkpointDir(step))
 		}
 	}
 	return dirs, err
 }
 
-// PlannedCheckpoints is how many checkpoints the run writes if it goes on to its
-// end.
-func (t *Trainer) PlannedCheckpoints() int {
-	n := 0
-	for step := range t.TotalSteps() {
-		if t.planned(step + 1) {
-			n++
-		}
-	}
-	return n
-}
-
-// planned tells whether a checkpoint is due after a step whatever happens.
-func (t *Trainer) planned(step int) bool {
-	n := t.config.Checkpoints.Steps
-	return n > 0 && step%n == 0 || step%t.StepsPerEpoch() == 0 || step == t.TotalSteps()
-}
+// planned reports whether a checkpoint is due after a step whatever happens.
+func (t *Trainer) planned(step int) bool { return t.config.planned(t.train, step) }
 
 // save writes the checkpoint of the present step, unless it is there, and
 // removes those that are too many.
@@ -190,9 +176,9 @@ func (t *Trainer) save(hooks Hooks) error {
 		return t.prune()
 	}
 	start := time.Now()
-	c := Checkpoint{Dir: filepath.Join(t.config.Checkpoints.Dir, checkpointName(t.state.Step)), Step: t.state.Step, Epoch: t.epochs()}
+	c := Checkpoint{Dir: t.checkpointDir(t.state.Step), Step: t.state.Step, Epoch: t.epochs()}
 	if err := t.write(c.Dir); err != nil {
-		return fmt.Errorf("train: %s: %w: %w", c.Dir, ErrCheckpoint, err)
+		return fmt.Errorf("train: %s: %w: %w", c.Dir, errCheckpoint, err)
 	}
 	t.saved = c.Step
 	if err := t.prune(); err != nil {
@@ -202,17 +188,16 @@ func (t *Trainer) save(hooks Hooks) error {
 	return hooks.Checkpoint(c)
 }
 
-// smallFiles is what a checkpoint needs beside its tensors, in bytes.
-const smallFiles = 1 << 20
+// CheckpointSize is about how many bytes a checkpoint takes on disk of an adapter
+// with so many numbers: these and two moments, and small files. A run needs room
+// for two, since a new checkpoint is there before an old one goes.
+func CheckpointSize(parameters int) int64 { return 3*4*int64(parameters) + 1<<20 }
 
-// checkpointSize is about what a checkpoint takes: adapter and two moments.
-func (t *Trainer) checkpointSize() int64 {
-	return 3*4*int64(t.layers.NumParameters()) + smallFiles
-}
+func (t *Trainer) checkpointSize() int64 { return CheckpointSize(t.layers.NumParameters()) }
 
 // write puts the present state into a directory.
 func (t *Trainer) write(dir string) error {
-	stage, err := lora.NewStage(dir, t.checkpointSize())
+	stage, err := atomicfile.NewStage(dir, t.checkpointSize())
 	if err != nil {
 		return err
 	}
@@ -224,7 +209,7 @@ func (t *Trainer) write(dir string) error {
 	if err := adapter.Write(stage.Dir); err != nil {
 		return err
 	}
-	if err := writeMoments(filepath.Join(stage.Dir, MomentsFile), t.state.m1, t.state.m2); err != nil {
+	if err := writeMoments(filepath.Join(stage.Dir, momentsFile), t.state.m1, t.state.m2); err != nil {
 		return err
 	}
 	if add := t.config.Checkpoints.AddFiles; add != nil {
@@ -238,7 +223,7 @@ func (t *Trainer) write(dir string) error {
 	return stage.Publish()
 }
 
-// writeState writes StateFile, with the hashes of all other files in dir.
+// writeState writes stateFile, with the hashes of all other files in dir.
 func (t *Trainer) writeState(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -246,22 +231,22 @@ func (t *Trainer) writeState(dir string) error {
 	}
 	files := map[string]string{}
 	for _, e := range entries {
-		if files[e.Name()], err = hashFile(filepath.Join(dir, e.Name())); err != nil {
+		if files[e.Name()], err = weights.HashFile(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}
 	text, err := json.MarshalIndent(stateJSON{
 		Version: stateVersion, position: t.state.position,
-		Epochs: t.epochs(), LearningRate: t.schedule.At(t.state.Step), TotalSteps: t.TotalSteps(),
+		Epochs: t.epochs(), LearningRate: t.schedule.at(t.state.Step), TotalSteps: t.totalSteps(),
 		Seed: t.config.Seed, Identity: t.identity(), Files: files,
 	}, "", "  ")
 	if err != nil {
 		return err
 	}
-	return safetensors.WriteFile(filepath.Join(dir, StateFile), append(text, '\n'))
+	return atomicfile.Write(filepath.Join(dir, stateFile), append(text, '\n'))
 }
 
-// momentNames are the tensors of MomentsFile, as torch.optim.AdamW calls them.
+// momentNames are the tensors of momentsFile, as torch.optim.AdamW calls them.
 var momentNames = [2]string{"exp_avg", "exp_avg_sq"}
 
 func writeMoments(path string, moments ...*tensors.Tensor) error {
@@ -307,7 +292,7 @@ func (t *Trainer) prune() error {
 		if step == t.saved || t.state.Best != nil && t.state.Best.Step == step {
 			continue
 		}
-		if err := removeDir(filepath.Join(t.config.Checkpoints.Dir, checkpointName(step))); err != nil {
+		if err := removeDir(t.checkpointDir(step)); err != nil {
 			return fmt.Errorf("train: %w", err)
 		}
 	}
@@ -324,20 +309,6 @@ func removeDir(dir string) error {
 	return os.RemoveAll(doomed)
 }
 
-// hashFile returns the SHA-256 of a file in hexadecimal.
-func hashFile(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// ErrCheckpoint marks a checkpoint that could not be written. Those before it
+// errCheckpoint marks a checkpoint that could not be written. Those before it
 // are as they were.
-var ErrCheckpoint = errors.New("checkpoint not written")
+var errCheckpoint = errors.New("checkpoint not written")

@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/salamandra"
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
 
@@ -54,19 +54,23 @@ func newRun(t *testing.T, m *salamandra.Model, dir string, change func(*Config, 
 		e.Train = append([]bool{false, false}, e.Train...)
 		examples = append(examples, e)
 	}
-	plan, err := dataset.NewPlan(examples, opts)
+	plan, _, err := dataset.NewPlan(examples, nil, opts)
 	require.NoError(t, err)
 	require.Equal(t, 3, (plan.Batches+1)/2, "optimiser steps of an epoch")
-	held, err := dataset.NewPlan(examples[:1], opts)
+	held, _, err := dataset.NewPlan(examples[:1], nil, opts)
 	require.NoError(t, err)
 	r := &run{layers: layers}
 	r.Trainer, err = New(m, layers, plan, held, config)
 	require.NoError(t, err)
 	t.Cleanup(r.Close)
 	r.hooks = Hooks{
-		Step:       func(s Step) error { s.Duration = 0; r.steps = append(r.steps, s); return nil },
+		Step: func(s Step) error {
+			s.Duration, s.Compiling, s.Busy = 0, 0, nil
+			r.steps = append(r.steps, s)
+			return nil
+		},
 		Evaluation: func(e Evaluation) error { r.evaluations = append(r.evaluations, e); return nil },
-		Epoch:      func(e Epoch) error { e.Duration = 0; r.epochs = append(r.epochs, e); return nil },
+		Epoch:      func(e Epoch) error { e.Duration, e.Compiling = 0, 0; r.epochs = append(r.epochs, e); return nil },
 		Checkpoint: func(c Checkpoint) error { r.kept = append(r.kept, filepath.Base(c.Dir)); return nil },
 	}
 	return r
@@ -129,16 +133,13 @@ func TestResumeIsExact(t *testing.T) {
 			require.Equal(t, whole.evaluations, append(first.evaluations, second.evaluations...))
 			require.Equal(t, whole.epochs, append(first.epochs, second.epochs...), "the mean loss goes on within an epoch")
 			require.Equal(t, whole.numbers(t), second.numbers(t))
-			best, ok := second.Best()
-			require.True(t, ok)
-			wantBest, _ := whole.Best()
-			require.Equal(t, wantBest, best)
+			require.Equal(t, whole.Status().Best, second.Status().Best)
 		}
 	})
 }
 
-// What a killed process leaves is told and cleaned, and what was damaged since
-// is told and put aside.
+// What a killed process leaves is reported and cleaned up, and what was damaged
+// since is reported and put aside.
 func TestResumeChooses(t *testing.T) {
 	m := tinyModel(t, salamandratest.Go(t))
 	dir := t.TempDir()
@@ -151,16 +152,16 @@ func TestResumeChooses(t *testing.T) {
 	require.NoError(t, os.Mkdir(half, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(half, "x"), nil, 0o644))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "checkpoint-last"), 0o755))
-	require.NoError(t, os.Remove(filepath.Join(dir, "checkpoint-8", MomentsFile)))
+	require.NoError(t, os.Remove(filepath.Join(dir, "checkpoint-8", momentsFile)))
 	weights := filepath.Join(dir, "checkpoint-6", lora.WeightsFile)
 	data, err := os.ReadFile(weights)
 	require.NoError(t, err)
 	data[len(data)-1] ^= 1
 	require.NoError(t, os.WriteFile(weights, data, 0o644))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "checkpoint-4", StateFile), []byte("{"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "checkpoint-4", stateFile), []byte("{"), 0o644))
 
 	second := newRun(t, m, dir, func(c *Config, _ *lora.Config, _ *dataset.PlanOptions) { c.Checkpoints.Steps, c.MaxSteps = 2, 8 })
-	require.ErrorIs(t, second.Run(t.Context(), second.hooks), ErrCheckpoint, "a new run does not mix with an old one")
+	require.ErrorIs(t, second.Run(t.Context(), second.hooks), errCheckpoint, "a new run does not mix with an old one")
 	resumed, err := second.Resume(false)
 	require.NoError(t, err)
 	require.Equal(t, 3, resumed.Step)
@@ -172,17 +173,37 @@ func TestResumeChooses(t *testing.T) {
 	require.DirExists(t, filepath.Join(dir, "checkpoint-last"))
 	require.NoError(t, second.Run(t.Context(), second.hooks))
 	require.Equal(t, first.steps[3:], second.steps)
-	require.NoError(t, second.Discard())
+	second.Close()
+
+	anew := newRun(t, m, dir, func(c *Config, _ *lora.Config, _ *dataset.PlanOptions) { c.Checkpoints.Overwrite, c.MaxSteps = true, 1 })
+	require.NoError(t, anew.Run(t.Context(), anew.hooks))
 	left, err := listCheckpoints(dir)
 	require.NoError(t, err)
-	require.Empty(t, left)
-	second.Close()
+	require.Equal(t, []int{1}, left, "those of the other run are gone")
+	anew.Close()
+	require.NoError(t, discard(dir))
 
 	third := newRun(t, m, dir, nil)
 	_, err = third.Resume(false)
 	require.ErrorIs(t, err, ErrNoCheckpoint)
 	_, err = New(third.model, third.layers, third.train, nil, third.config)
-	require.ErrorIs(t, err, lora.ErrBusy, "a directory is for one trainer")
+	require.ErrorIs(t, err, atomicfile.ErrBusy, "a directory is for one trainer")
+}
+
+// No setting hides behind another of the same name.
+func TestIdentityHasEverySetting(t *testing.T) {
+	r := newRun(t, tinyModel(t, salamandratest.Go(t)), "", nil)
+	fields := 0
+	for _, options := range []any{r.config, r.layers.Config, r.train.Options()} {
+		own := map[string]string{}
+		addFields(own, "", options)
+		fields += len(own)
+	}
+	all := map[string]string{}
+	for _, options := range []any{r.config, r.layers.Config, r.train.Options()} {
+		addFields(all, "", options)
+	}
+	require.Len(t, all, fields)
 }
 
 // Whatever changes an outcome is refused and listed, and accepted if told so.
@@ -196,35 +217,35 @@ func TestResumeRefusesChanges(t *testing.T) {
 	for _, row := range []struct {
 		name, reason string
 		change       func(*Config, *lora.Config, *dataset.PlanOptions)
-		want         []string
+		want         []Difference
 	}{
 		{
-			"settings", "named as in Config", func(c *Config, _ *lora.Config, _ *dataset.PlanOptions) { c.LearningRate, c.Epochs = 0.02, 8 },
-			[]string{"train.Epochs: 7 then, 8 now", "train.LearningRate: 0.01 then, 0.02 now"},
+			"settings", "named as in files", func(c *Config, _ *lora.Config, _ *dataset.PlanOptions) { c.LearningRate, c.Epochs = 0.02, 8 },
+			[]Difference{{"epochs", "7", "8"}, {"learning_rate", "0.01", "0.02"}},
 		},
 		{
 			"adapter", "dropout is part of the run", func(_ *Config, l *lora.Config, _ *dataset.PlanOptions) { l.Dropout = 0.2 },
-			[]string{"lora.Dropout: 0.1 then, 0.2 now"},
+			[]Difference{{"lora_dropout", "0.1", "0.2"}},
 		},
 		{
 			"plan", "other batches", func(_ *Config, _ *lora.Config, p *dataset.PlanOptions) { p.MaxShapes = 2 },
-			[]string{"evaluation plan.MaxShapes: 4 then, 2 now", "training plan.MaxShapes: 4 then, 2 now"},
+			[]Difference{{"max_shapes", "4", "2"}},
 		},
 		{
 			"what the caller adds", "such as another base", func(c *Config, _ *lora.Config, _ *dataset.PlanOptions) {
 				c.Checkpoints.Identity = map[string]string{"base": "c", "more": "d"}
 			},
-			[]string{"base: b then, c now", "more: nothing then, d now"},
+			[]Difference{{"base", "b", "c"}, {"more", "", "d"}},
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := newRun(t, m, dir, row.change)
 			defer r.Close()
 			_, err := r.Resume(false)
-			require.ErrorIs(t, err, ErrChanged)
 			var changed *ChangedError
 			require.ErrorAs(t, err, &changed)
 			require.Equal(t, row.want, changed.Differences, row.reason)
+			require.ErrorContains(t, err, row.want[0].String())
 			resumed, err := r.Resume(true)
 			require.NoError(t, err)
 			require.Equal(t, row.want, resumed.Differences)
@@ -249,13 +270,12 @@ func TestCheckpointLimit(t *testing.T) {
 	kept, err := listCheckpoints(dir)
 	require.NoError(t, err)
 	require.Equal(t, []int{21, 18, 6}, kept)
-	best, ok := r.Best()
-	require.True(t, ok)
+	best := r.Status().Best
 	require.Equal(t, 6, best.Step, "the first of equals")
 	require.Equal(t, 0.5, *best.Score)
 	require.True(t, r.evaluations[1].Best)
 	require.False(t, r.evaluations[2].Best)
-	require.False(t, r.StoppedEarly())
+	require.False(t, r.Status().StoppedEarly)
 }
 
 // An interruption leaves no trace among the checkpoints of a finished run.
@@ -266,7 +286,7 @@ func TestInterruptedCheckpointGoes(t *testing.T) {
 		c.Checkpoints.Limit, c.Checkpoints.Steps, c.Epochs = 2, 4, 3
 	}
 	first := newRun(t, m, dir, limit)
-	require.Equal(t, 5, first.PlannedCheckpoints(), "3, 4, 6, 8, 9")
+	require.Equal(t, 5, first.config.PlannedCheckpoints(first.train), "3, 4, 6, 8, 9")
 	ctx, hooks := first.cancelAfter(t, 7)
 	require.ErrorIs(t, first.Run(ctx, hooks), context.Canceled)
 	kept, err := listCheckpoints(dir)
@@ -296,8 +316,8 @@ func TestEarlyStopping(t *testing.T) {
 	whole := newRun(t, m, "", patience)
 	whole.hooks.Score = score(whole)
 	require.NoError(t, whole.Run(t.Context(), whole.hooks))
-	require.True(t, whole.StoppedEarly())
-	require.Equal(t, 12, whole.Step(), "two epochs after the best")
+	require.True(t, whole.Status().StoppedEarly)
+	require.Equal(t, 12, whole.Status().Step, "two epochs after the best")
 	require.NoError(t, whole.Run(t.Context(), whole.hooks), "it stays stopped")
 	require.Len(t, whole.evaluations, 4)
 
@@ -312,14 +332,14 @@ func TestEarlyStopping(t *testing.T) {
 	_, err := second.Resume(false)
 	require.NoError(t, err)
 	require.NoError(t, second.Run(t.Context(), second.hooks))
-	require.True(t, second.StoppedEarly())
+	require.True(t, second.Status().StoppedEarly)
 	require.Equal(t, whole.numbers(t), second.numbers(t))
 
 	byLoss := newRun(t, m, "", func(c *Config, _ *lora.Config, _ *dataset.PlanOptions) {
-		c.EarlyStoppingPatience, c.LearningRate, c.Scheduler = 1, 0.5, Constant // makes it worse at once
+		c.EarlyStoppingPatience, c.LearningRate, c.Scheduler = 1, 0.5, constant // makes it worse at once
 	})
 	require.NoError(t, byLoss.Run(t.Context(), byLoss.hooks))
-	require.True(t, byLoss.StoppedEarly(), "%v", byLoss.evaluations)
+	require.True(t, byLoss.Status().StoppedEarly, "%v", byLoss.evaluations)
 }
 
 // A checkpoint that cannot be written is an error; those before it stay, and
@@ -330,7 +350,7 @@ func TestCheckpointFails(t *testing.T) {
 	cause := errors.New("no space")
 	r := newRun(t, m, dir, func(c *Config, _ *lora.Config, _ *dataset.PlanOptions) {
 		c.Checkpoints.AddFiles = func(dir string) error {
-			if err := safetensors.WriteFile(filepath.Join(dir, "mine"), []byte("mine")); err != nil {
+			if err := atomicfile.Write(filepath.Join(dir, "mine"), []byte("mine")); err != nil {
 				return err
 			}
 			if filepath.Base(dir)[:12] == "checkpoint-6" {
@@ -340,13 +360,13 @@ func TestCheckpointFails(t *testing.T) {
 		}
 	})
 	err := r.Run(t.Context(), r.hooks)
-	require.ErrorIs(t, err, ErrCheckpoint)
+	require.ErrorIs(t, err, errCheckpoint)
 	require.ErrorIs(t, err, cause)
-	require.Equal(t, filepath.Join(dir, "checkpoint-3"), r.Saved())
+	require.Equal(t, filepath.Join(dir, "checkpoint-3"), r.Status().Saved)
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 1, "nothing half-written stays: %v", entries)
-	mine, err := os.ReadFile(filepath.Join(r.Saved(), "mine"))
+	mine, err := os.ReadFile(filepath.Join(r.Status().Saved, "mine"))
 	require.NoError(t, err)
 	require.Equal(t, "mine", string(mine))
 	r.Close()
@@ -380,7 +400,7 @@ func TestLastGoodStepIsKept(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			dir := t.TempDir()
 			r := newRun(t, m, dir, func(c *Config, _ *lora.Config, _ *dataset.PlanOptions) {
-				c.LearningRate, c.Scheduler, c.WarmupSteps = row.lr, Constant, 0
+				c.LearningRate, c.Scheduler, c.WarmupSteps = row.lr, constant, 0
 			})
 			err := r.Run(t.Context(), Join(r.hooks, Hooks{Step: row.hook(r)}))
 			require.ErrorIs(t, err, row.want)
@@ -392,7 +412,7 @@ func TestLastGoodStepIsKept(t *testing.T) {
 			}
 			r.Close()
 			again := newRun(t, m, dir, func(c *Config, _ *lora.Config, _ *dataset.PlanOptions) {
-				c.LearningRate, c.Scheduler, c.WarmupSteps = row.lr, Constant, 0
+				c.LearningRate, c.Scheduler, c.WarmupSteps = row.lr, constant, 0
 			})
 			resumed, err := again.Resume(false)
 			require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,9 +16,9 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
 
-// impulse returns examples a quarter as long as IMPULSE's 700, to train and to
-// evaluate on by the default split.
-func impulse(t *testing.T, vocabulary int) (trained, held []dataset.Example) {
+// impulse returns examples of the lengths of IMPULSE's 700 divided by a number, to
+// train and to evaluate on by the default split.
+func impulse(t *testing.T, vocabulary, by int) (trained, held []dataset.Example) {
 	t.Helper()
 	text, err := os.ReadFile("../../dataset/testdata/impulse_lengths.json")
 	require.NoError(t, err)
@@ -26,10 +27,10 @@ func impulse(t *testing.T, vocabulary int) (trained, held []dataset.Example) {
 		Train, Eval [][2]int
 	}
 	require.NoError(t, json.Unmarshal(text, &lengths))
-	prefix := lengths.Prefix / 4
+	prefix := lengths.Prefix / by
 	examples := func(lengths [][2]int) (list []dataset.Example) {
 		for i, l := range lengths {
-			own, answer := l[0]/4, l[1]/4
+			own, answer := l[0]/by, l[1]/by
 			e := dataset.Example{ID: fmt.Sprint(i), IDs: make([]int32, prefix+own), Train: make([]bool, prefix+own)}
 			for j := range e.IDs {
 				e.IDs[j] = int32(j % 7)
@@ -52,10 +53,10 @@ func TestCompiles(t *testing.T) {
 	m := salamandratest.Load(t, salamandratest.Go(t), salamandratest.Random(t, salamandratest.Shape{
 		Vocabulary: 64, Hidden: 8, Intermediate: 8, Layers: 1, Heads: 1, KVHeads: 1,
 	}))
-	trained, held := impulse(t, 64)
+	trained, held := impulse(t, 64, 4)
 	opts := dataset.DefaultPlanOptions()
 	opts.BatchSize = 16
-	train, eval, err := dataset.NewPlans(trained, held, opts)
+	train, eval, err := dataset.NewPlan(trained, held, opts)
 	require.NoError(t, err)
 	config := lora.DefaultConfig()
 	config.Rank, config.Dropout = 1, 0
@@ -67,10 +68,26 @@ func TestCompiles(t *testing.T) {
 	require.NoError(t, err)
 	defer tr.Close()
 	steps, evaluations := 0, 0
+	var phases []string
 	require.NoError(t, tr.Run(t.Context(), Hooks{
-		Step:       func(Step) error { steps++; return nil },
+		Step: func(s Step) error {
+			steps++
+			compiled := len(phases) > 0 && strings.HasPrefix(phases[len(phases)-1], "compiling shape ")
+			require.Equal(t, compiled, s.Compiling > 0)
+			require.Less(t, s.Compiling, s.Duration)
+			phases = append(phases, "step")
+			return nil
+		},
 		Evaluation: func(Evaluation) error { evaluations++; return nil },
+		Epoch: func(e Epoch) error {
+			require.Positive(t, e.Compiling)
+			return nil
+		},
+		Progress: func(phase string, done, total int64) {
+			phases = append(phases, fmt.Sprintf("%s %d/%d", phase, done, total))
+		},
 	}))
+	checkPhases(t, phases, train, eval)
 	require.Equal(t, []int{train.Batches, 1}, []int{steps, evaluations})
 
 	shapes := map[dataset.Shape]bool{}
@@ -81,6 +98,27 @@ func TestCompiles(t *testing.T) {
 	require.Len(t, shapes, opts.MaxShapes)
 	require.Equal(t, len(train.Shapes), compilations(tr.gradients))
 	require.Equal(t, len(eval.Shapes), compilations(tr.losses))
+}
+
+// checkPhases: each compilation is announced before it begins, and each batch of
+// the evaluation once it is done.
+func checkPhases(t *testing.T, phases []string, train, eval *dataset.Plan) {
+	t.Helper()
+	phases = slices.DeleteFunc(phases, func(p string) bool { return p == "step" })
+	var want []string
+	for i := range train.Shapes {
+		want = append(want, fmt.Sprintf("compiling shape %d/%d", i+1, len(train.Shapes)))
+	}
+	n := len(want)
+	require.Equal(t, want, phases[:n])
+	want = nil
+	for i := range eval.Batches + 1 {
+		want = append(want, fmt.Sprintf("evaluating %d/%d", i, eval.Batches))
+	}
+	compiled := func(p string) bool { return strings.HasPrefix(p, "compiling shape to evaluate ") }
+	require.Len(t, phases[n:], len(want)+len(eval.Shapes))
+	require.Equal(t, want, slices.DeleteFunc(slices.Clone(phases[n:]), compiled))
+	require.Equal(t, fmt.Sprintf("compiling shape to evaluate 1/%d", len(eval.Shapes)), phases[n+1], "it comes before the first batch")
 }
 
 // compilations adds up those of programs.

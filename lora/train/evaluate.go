@@ -1,10 +1,10 @@
 package train
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/gomlx/gomlx/core/tensors"
 )
@@ -15,16 +15,24 @@ func (t *Trainer) Evaluate(ctx context.Context) (Evaluation, error) {
 	if t.eval == nil {
 		return e, fmt.Errorf("train: no examples to evaluate on")
 	}
-	f := t.feed(t.eval, t.eval.Epoch(0, 0), nil)
+	order := t.eval.Epoch(0, 0)
+	t.busy = make([]time.Duration, len(t.models))
+	f := t.feed(t.eval, order, len(order), nil)
 	defer f.close()
-	sum := 0.0
-	for in := range f.inputs {
-		loss, err := t.loss(ctx, in)
-		if err != nil {
-			return e, err
-		}
-		sum += loss
-		e.Tokens += in.TrainedTokens
+	sum, done := 0.0, 0
+	t.progress("evaluating", 0, int64(len(order)))
+	err := t.compute(ctx, f, len(order), t.loss, func(r result) error {
+		sum += r.loss
+		e.Tokens += r.batch.TrainedTokens
+		done++
+		t.progress("evaluating", int64(done), int64(len(order)))
+		return ctx.Err()
+	})
+	if err != nil {
+		return e, fmt.Errorf("train: evaluation: %w", err)
+	}
+	if t.ranks.Rank() > 0 {
+		return e, nil // rank 0 has the sum
 	}
 	if e.Loss = sum / float64(e.Tokens); math.IsNaN(e.Loss) || math.IsInf(e.Loss, 0) {
 		return e, fmt.Errorf("train: evaluation after step %d: loss %v: %w", e.Step, e.Loss, ErrNotFinite)
@@ -32,20 +40,27 @@ func (t *Trainer) Evaluate(ctx context.Context) (Evaluation, error) {
 	return e, nil
 }
 
-// loss computes the loss sum of a batch.
-func (t *Trainer) loss(ctx context.Context, in *input) (float64, error) {
+// loss computes the loss sum of a batch on its device.
+func (t *Trainer) loss(in *input, adapter *tensors.Tensor) (result, error) {
 	defer in.free()
-	if in.err != nil || ctx.Err() != nil {
-		return 0, cmp.Or(in.err, ctx.Err())
-	}
-	p, err := t.lossProgram(in.Batch)
+	p, err := t.lossProgram(in)
 	if err != nil {
-		return 0, err
+		return result{}, err
 	}
-	out, err := p.Call(in.arguments()...)
-	if err != nil {
-		return 0, fmt.Errorf("train: evaluation: %w", err)
+	return t.call(p, in, adapter)
+}
+
+// judge compares an evaluation with the best so far: by score, the higher the
+// better, if evaluations are scored, else by loss. The first of equals is the
+// best. It reports whether the run should end.
+func (t *Trainer) judge(e *Evaluation) (stop bool) {
+	best := t.state.Best
+	e.Best = best == nil || e.Score != nil && (best.Score == nil || *e.Score > *best.Score) || e.Score == nil && e.Loss < best.Loss
+	if e.Best {
+		kept := *e
+		t.state.Best, t.state.Worse = &kept, 0
+		return false
 	}
-	defer func() { _ = out[0].FinalizeAll() }()
-	return float64(tensors.ToScalar[float32](out[0])), nil
+	t.state.Worse++
+	return t.config.EarlyStoppingPatience > 0 && t.state.Worse >= t.config.EarlyStoppingPatience
 }

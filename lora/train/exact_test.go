@@ -221,7 +221,7 @@ func TestHeadChunks(t *testing.T) {
 		}
 		for _, chunk := range []int{1000, places, 16, 7} {
 			loss, got := run(func(tr salamandra.Transformer, h, labels, weights *Node) (*Node, *Node) {
-				return headLosses(tr, h, labels, weights, chunk, true)
+				return headLosses(tr, h, targets{labels: labels, weights: weights}, chunk, true)
 			})
 			require.InEpsilon(t, wantLoss, loss, 1e-6, "chunks of %d", chunk)
 			salamandratest.Near(t, fmt.Sprintf("gradient, chunks of %d", chunk), got, want, 0, limit)

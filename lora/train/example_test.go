@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/gomlx/compute"
 	_ "github.com/gomlx/compute/gobackend"
 
 	"github.com/impulse-salamandra/finetune/chatml"
@@ -15,16 +14,18 @@ import (
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/lora/train"
 	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/device"
 	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
 )
 
-// A tiny model learns two answers by heart; what follows the run is told as it
+// A tiny model learns two answers by heart; hooks follow the run as it
 // goes on.
 func Example() {
 	ctx, dir := context.Background(), "../../examples/impulse/demo/tiny-salamandra"
-	backend, err := compute.NewWithConfig("go:ops_sequential")
+	dev, err := device.Open("go")
 	check(err)
-	model, err := salamandra.Load(ctx, backend, dir, salamandra.DefaultOptions())
+	defer dev.Close()
+	model, err := salamandra.Load(ctx, dev.Backend, dir, dev.Options)
 	check(err)
 	tok, err := tokenizer.Load(dir)
 	check(err)
@@ -35,7 +36,7 @@ func Example() {
 	}
 	set, err := dataset.Builder{Tokenizer: tok, MaxLength: 64}.Build(records)
 	check(err)
-	plan, err := dataset.NewPlan(set.Examples, dataset.DefaultPlanOptions())
+	plan, _, err := dataset.NewPlan(set.Examples, nil, dataset.DefaultPlanOptions())
 	check(err)
 
 	config := lora.DefaultConfig()

@@ -47,7 +47,7 @@ func newPlan(t *testing.T, examples []dataset.Example, change func(*dataset.Plan
 	if change != nil {
 		change(&opts)
 	}
-	p, err := dataset.NewPlan(examples, opts)
+	p, _, err := dataset.NewPlan(examples, nil, opts)
 	require.NoError(t, err)
 	return p
 }
@@ -151,13 +151,33 @@ func compareGradients(t *testing.T, m *salamandra.Model, adapter string, example
 	require.Len(t, gradients, seen, "gradients that the reference lacks")
 }
 
+// inputOf is a batch as the gradient program takes it.
+func inputOf(t testing.TB, m *salamandra.Model, batch dataset.Batch) *input {
+	t.Helper()
+	in := &input{Batch: batch}
+	for _, value := range argumentsOf(t, m, batch) {
+		x, err := tensors.FromAnyValue(value)
+		require.NoError(t, err)
+		in.tensors = append(in.tensors, x)
+	}
+	return in
+}
+
+// argumentsOf are what a program of gradients takes after the adapter.
+func argumentsOf(t testing.TB, m *salamandra.Model, batch dataset.Batch) []any {
+	t.Helper()
+	args, err := arguments(m, batch)
+	require.NoError(t, err)
+	return append([]any{randomState(0, 0)}, args...)
+}
+
 // gradientsOf computes the loss sum and the gradient sums of a batch, by the
 // names of PEFT's parameters.
 func gradientsOf(t *testing.T, tr *Trainer, layers *lora.Layers, batch dataset.Batch) (float64, map[string][]float32) {
 	t.Helper()
-	p, err := tr.gradientProgram(batch)
+	p, err := tr.gradientProgram(inputOf(t, tr.model, batch))
 	require.NoError(t, err)
-	out, err := p.Call(append([]any{layers.Params(), randomState(0, 0)}, arguments(batch)...)...)
+	out, err := p.Call(append([]any{layers.Params()}, argumentsOf(t, tr.model, batch)...)...)
 	require.NoError(t, err)
 	flat := out[1]
 	require.NoError(t, layers.SetParams(flat)) // to cut it by name
@@ -178,43 +198,50 @@ func gradientsOf(t *testing.T, tr *Trainer, layers *lora.Layers, batch dataset.B
 // two unequal batches, clipping, weight decay, cosine schedule with warm-up.
 func TestTrainingGolden(t *testing.T) {
 	salamandratest.EachModel(t, func(t *testing.T, dir string) {
-		examples := goldenExamples(t, dir)
-		data, err := os.ReadFile(filepath.Join(dir, "golden", "train.json"))
-		require.NoError(t, err)
-		var want []struct {
-			Loss     float64
-			GradNorm float64 `json:"grad_norm"`
-			LR       float64
-		}
-		require.NoError(t, json.Unmarshal(data, &want))
+		examples, golden := goldenExamples(t, dir), filepath.Join(dir, "golden")
 		salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
 			m := salamandratest.Load(t, b, dir)
-			config := DefaultConfig()
-			config.Epochs, config.GradientAccumulationSteps = len(want), 2
-			config.LearningRate, config.WarmupSteps, config.WeightDecay = 2e-3, 3, 0.01
-			// Batches of two put rows 0 and 1 together, the reference rows 1 and
-			// 2; the sum is the same.
-			plan := newPlan(t, examples, func(o *dataset.PlanOptions) { o.BatchSize = 2 })
-			tr, layers := newTrainer(t, m, filepath.Join(dir, "golden", "train-start"), plan, config)
-			var steps []Step
-			require.NoError(t, tr.Run(t.Context(), Hooks{Step: func(s Step) error { steps = append(steps, s); return nil }}))
-			require.Len(t, steps, len(want))
-			for i, s := range steps {
-				require.InEpsilon(t, want[i].Loss, s.Loss, 1e-5, "loss of step %d", i+1)
-				require.InEpsilon(t, want[i].GradNorm, s.GradNorm, 1e-5, "gradient norm of step %d", i+1)
-				require.InDelta(t, want[i].LR, s.LearningRate, 1e-12, "learning rate of step %d", i+1)
-			}
-			got, err := layers.Adapter()
-			require.NoError(t, err)
-			end, err := lora.ReadAdapter(filepath.Join(dir, "golden", "train-end"))
-			require.NoError(t, err)
-			for i, w := range end.Modules {
-				require.Equal(t, w.Name, got.Modules[i].Name)
-				salamandratest.Near(t, w.Name+" A", settled(t, w.Name+" A", got.Modules[i].A, w.A), w.A, 1e-5, 0)
-				salamandratest.Near(t, w.Name+" B", settled(t, w.Name+" B", got.Modules[i].B, w.B), w.B, 1e-5, 0)
-			}
+			compareTraining(t, m, examples, filepath.Join(golden, "train-start"), filepath.Join(golden, "train.json"), filepath.Join(golden, "train-end"))
 		})
 	})
+}
+
+// compareTraining trains an adapter from start, and compares its steps with those of
+// log and the adapter after them with end.
+func compareTraining(t *testing.T, m *salamandra.Model, examples []dataset.Example, start, log, end string) {
+	t.Helper()
+	data, err := os.ReadFile(log)
+	require.NoError(t, err)
+	var want []struct {
+		Loss     float64
+		GradNorm float64 `json:"grad_norm"`
+		LR       float64
+	}
+	require.NoError(t, json.Unmarshal(data, &want))
+	config := DefaultConfig()
+	config.Epochs, config.GradientAccumulationSteps = len(want), 2
+	config.LearningRate, config.WarmupSteps, config.WeightDecay = 2e-3, 3, 0.01
+	// Batches of two put rows 0 and 1 together, the reference rows 1 and
+	// 2; the sum is the same.
+	plan := newPlan(t, examples, func(o *dataset.PlanOptions) { o.BatchSize = 2 })
+	tr, layers := newTrainer(t, m, start, plan, config)
+	var steps []Step
+	require.NoError(t, tr.Run(t.Context(), Hooks{Step: func(s Step) error { steps = append(steps, s); return nil }}))
+	require.Len(t, steps, len(want))
+	for i, s := range steps {
+		require.InEpsilon(t, want[i].Loss, s.Loss, 1e-5, "loss of step %d", i+1)
+		require.InEpsilon(t, want[i].GradNorm, s.GradNorm, 1e-5, "gradient norm of step %d", i+1)
+		require.InDelta(t, want[i].LR, s.LearningRate, 1e-12, "learning rate of step %d", i+1)
+	}
+	got, err := layers.Adapter()
+	require.NoError(t, err)
+	after, err := lora.ReadAdapter(end)
+	require.NoError(t, err)
+	for i, w := range after.Modules {
+		require.Equal(t, w.Name, got.Modules[i].Name)
+		salamandratest.Near(t, w.Name+" A", settled(t, w.Name+" A", got.Modules[i].A, w.A), w.A, 1e-5, 0)
+		salamandratest.Near(t, w.Name+" B", settled(t, w.Name+" B", got.Modules[i].B, w.B), w.B, 1e-5, 0)
+	}
 }
 
 // settled leaves out what AdamW does not settle: it divides a gradient by its own
@@ -242,19 +269,49 @@ func TestSchedulesGolden(t *testing.T) {
 	require.NoError(t, err)
 	var want map[string][]float64
 	require.NoError(t, json.Unmarshal(data, &want))
-	kinds := map[string]string{"linear": Linear, "cosine": Cosine, "constant_with_warmup": Constant}
+	kinds := map[string]string{"linear": linear, "cosine": cosine, "constant_with_warmup": constant}
 	for name, rates := range want {
 		fields := strings.Fields(name)
-		s := Schedule{Kind: kinds[fields[0]], LearningRate: 2e-4}
-		require.NotEmpty(t, s.Kind, name)
+		s := schedule{kind: kinds[fields[0]], learningRate: 2e-4}
+		require.NotEmpty(t, s.kind, name)
 		for _, f := range fields[1:] {
 			key, value, _ := strings.Cut(f, "=")
-			require.NoError(t, json.Unmarshal([]byte(value), map[string]*int{"warmup": &s.WarmupSteps, "total": &s.TotalSteps}[key]))
+			require.NoError(t, json.Unmarshal([]byte(value), map[string]*int{"warmup": &s.warmupSteps, "total": &s.totalSteps}[key]))
 		}
 		for step, rate := range rates {
-			require.InDelta(t, rate, s.At(step), 1e-12, "%s, step %d", name, step)
+			require.InDelta(t, rate, s.at(step), 1e-12, "%s, step %d", name, step)
 		}
 	}
+}
+
+// TestRowsOfTheEmbeddingTrainTheSame: a batch whose rows the host looked up gives the
+// bits of loss and gradients of one whose ids the device looks up, with noise and
+// checkpointing too.
+func TestRowsOfTheEmbeddingTrainTheSame(t *testing.T) {
+	shape := salamandratest.Shape{Vocabulary: 2048, Hidden: 32, Intermediate: 64, Layers: 2, Heads: 2, KVHeads: 1}
+	examples := prefixed(t, salamandratest.Reference(t, "models", "tiny-gqa"))
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		for _, config := range []Config{{}, {GradientCheckpointing: true}, {NEFTuneAlpha: 5}} {
+			var losses [2]float64
+			var gradients [2]map[string][]float32
+			for i, own := range []bool{false, true} {
+				shape.OwnHead = own
+				m := salamandratest.Load(t, b, salamandratest.Random(t, shape))
+				layers, err := lora.Inject(m, lora.DefaultConfig(), 1)
+				require.NoError(t, err)
+				plan, c := newPlan(t, examples, nil), DefaultConfig()
+				c.GradientCheckpointing, c.NEFTuneAlpha = config.GradientCheckpointing, config.NEFTuneAlpha
+				tr, err := New(m, layers, plan, nil, c)
+				require.NoError(t, err)
+				defer tr.Close()
+				batch, err := plan.Batch(plan.Epoch(0, 0)[0])
+				require.NoError(t, err)
+				losses[i], gradients[i] = gradientsOf(t, tr, layers, batch)
+			}
+			require.Equal(t, losses[0], losses[1])
+			require.Equal(t, gradients[0], gradients[1])
+		}
+	})
 }
 
 // TestFiniteDifferences checks gradients without any reference: moving one
@@ -266,12 +323,12 @@ func TestFiniteDifferences(t *testing.T) {
 	tr, layers := newTrainer(t, m, filepath.Join(dir, "golden", "adapter-lora"), plan, DefaultConfig())
 	batch, err := plan.Batch(plan.Epoch(0, 0)[0])
 	require.NoError(t, err)
-	p, err := tr.gradientProgram(batch)
+	p, err := tr.gradientProgram(inputOf(t, tr.model, batch))
 	require.NoError(t, err)
 	start, err := tensors.CopyFlatData[float32](layers.Params())
 	require.NoError(t, err)
 	at := func(params []float32) (float64, []float32) {
-		out, err := p.Call(append([]any{params, randomState(0, 0)}, arguments(batch)...)...)
+		out, err := p.Call(append([]any{params}, argumentsOf(t, m, batch)...)...)
 		require.NoError(t, err)
 		return float64(tensors.ToScalar[float32](out[0])), tensors.MustCopyFlatData[float32](out[1])
 	}
@@ -288,29 +345,73 @@ func TestFiniteDifferences(t *testing.T) {
 }
 
 // TestDropout checks the law of dropout: the mean stays, the share p is zero,
-// and equal states draw equally.
+// and equal states draw equally; and that draws are what plain Go makes of them.
 func TestDropout(t *testing.T) {
+	const p, rows, columns = 0.25, 200, 200
 	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
 		draw := func(seed uint64, layer int) []float32 {
-			out, err := CallOnce(b, func(state, x *Node) *Node { return dropout(state, 0.25)(layer, x) },
-				randomState(seed, 1), tensors.FromFlatDataAndDimensions(ones(40000), 200, 200))
+			out, err := CallOnceN(b, func(state, x *Node) []*Node {
+				factors := dropout(state, p)
+				return []*Node{factors(layer, x, nil), factors(layer, x, x)}
+			}, randomState(seed, 1), tensors.FromFlatDataAndDimensions(ones(rows*columns), rows, columns))
 			require.NoError(t, err)
-			return tensors.MustCopyFlatData[float32](out)
+			first := tensors.MustCopyFlatData[float32](out[0])
+			require.Equal(t, first, tensors.MustCopyFlatData[float32](out[1]), "that of the backward pass")
+			return first
 		}
-		x := draw(1, 0)
-		zero := 0
-		for _, v := range x {
-			if v == 0 {
-				zero++
-			} else {
-				require.InDelta(t, 1/0.75, v, 1e-6)
+		for layer := range 3 {
+			x, zero := draw(1, layer), 0
+			for i, v := range x {
+				require.Equal(t, drawn(randomState(1, 1), layer, i, p), v, "layer %d, number %d", layer, i)
+				if v == 0 {
+					zero++
+				}
+			}
+			require.InDelta(t, p, float64(zero)/float64(len(x)), 0.01)
+			require.Equal(t, x, draw(1, layer), "same state, same draw")
+			require.NotEqual(t, x, draw(1, layer+1), "another layer")
+			require.NotEqual(t, x, draw(2, layer), "another state")
+		}
+	})
+}
+
+// drawn is factor number i of a layer's mask.
+func drawn(state []uint64, layer, i int, p float64) float32 {
+	x := uint32(i)
+	for k, s := range randomState(uint64(layer), 0)[:2] {
+		x ^= uint32(s ^ state[k])
+		for _, step := range []struct{ shift, factor uint32 }{{16, 0x7feb352d}, {15, 0x846ca68b}, {16, 1}} {
+			x = (x ^ x>>step.shift) * step.factor
+		}
+	}
+	if float64(x) < math.Round(p*(1<<32)) {
+		return 0
+	}
+	return float32(1 / (1 - p))
+}
+
+// TestDropoutDrawsApart: the draws of two layers, and of neighbouring rows of one,
+// agree as often as if they did not know of each other.
+func TestDropoutDrawsApart(t *testing.T) {
+	const n, p = 1 << 16, 0.5
+	agree := func(a, b func(i int) float32) float64 {
+		same := 0
+		for i := range n {
+			if a(i) == b(i) {
+				same++
 			}
 		}
-		require.InDelta(t, 0.25, float64(zero)/float64(len(x)), 0.01)
-		require.Equal(t, x, draw(1, 0), "same state, same draw")
-		require.NotEqual(t, x, draw(1, 1), "another layer")
-		require.NotEqual(t, x, draw(2, 0), "another state")
-	})
+		return float64(same) / n
+	}
+	at := func(seed uint64, layer, shift int) func(i int) float32 {
+		return func(i int) float32 { return drawn(randomState(seed, 1), layer, i+shift, p) }
+	}
+	first := at(1, 0, 0)
+	for name, other := range map[string]func(i int) float32{
+		"next layer": at(1, 1, 0), "next step": at(2, 0, 0), "next number": at(1, 0, 1), "next row": at(1, 0, 2048),
+	} {
+		require.InDelta(t, 0.5, agree(first, other), 0.01, name) // five standard deviations
+	}
 }
 
 func ones(n int) []float32 {

@@ -12,7 +12,7 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
 
-// BenchmarkHead is the head alone, in chunks: loss and gradient, and the two
+// BenchmarkHead is the head by itself, in chunks: loss and gradient, and the two
 // products that this cannot do without. The large size needs 2.1 GB for the
 // head's weight; its memory beside that is the process's peak less that of
 // "weight alone".
@@ -25,7 +25,7 @@ func BenchmarkHead(b *testing.B) {
 		b.Run(fmt.Sprintf("%dx%dx%d", size.places, size.vocabulary, size.hidden), func(b *testing.B) {
 			for name, build := range map[string]func(tr salamandra.Transformer, h, labels, weights *Node) []*Node{
 				"loss and gradient": func(tr salamandra.Transformer, h, labels, weights *Node) []*Node {
-					loss, dh := headLosses(tr, h, labels, weights, DefaultConfig().HeadChunk, true)
+					loss, dh := headLosses(tr, h, targets{labels: labels, weights: weights}, headChunk(0, true), true)
 					return []*Node{loss, dh}
 				},
 				"two products": func(tr salamandra.Transformer, h, labels, weights *Node) []*Node {
@@ -44,7 +44,7 @@ func BenchmarkHead(b *testing.B) {
 // twoProducts multiplies with the head and back, chunk by chunk.
 func twoProducts(tr salamandra.Transformer, h *Node) []*Node {
 	var parts []*Node
-	chunk, w := DefaultConfig().HeadChunk, tr.HeadWeight()
+	chunk, w := headChunk(0, true), tr.HeadWeight()
 	for from := 0; from < h.Shape().Dim(0); from += chunk {
 		in := SchedulingBarrier(Slice(h, AxisRange(from, min(from+chunk, h.Shape().Dim(0)))), parts...)
 		parts = append(parts, DotGeneral(tr.Head(in), []int{1}, nil, w, []int{0}, nil))

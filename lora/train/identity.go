@@ -2,7 +2,6 @@ package train
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -14,16 +13,19 @@ import (
 // byte of its outcome.
 func (t *Trainer) identity() map[string]string {
 	all := map[string]string{}
-	addFields(all, "train.", t.config)
+	addFields(all, "", t.config)
 	adapter := t.layers.Config
 	adapter.BaseModelNameOrPath, adapter.Revision = "", "" // where the base lies, not what it is
-	addFields(all, "lora.", adapter)
+	addFields(all, "", adapter)
+	addFields(all, "", t.train.Options())
+	if t.eval != nil && t.eval.Options() != t.train.Options() {
+		addFields(all, "evaluation ", t.eval.Options())
+	}
 	all["adapter numbers"] = strconv.Itoa(t.layers.NumParameters())
 	for name, plan := range map[string]*dataset.Plan{"training": t.train, "evaluation": t.eval} {
 		if plan == nil {
 			continue
 		}
-		addFields(all, name+" plan.", plan.Options())
 		all[name+" examples"] = strconv.Itoa(plan.Len())
 		all[name+" data"] = plan.SHA256()
 	}
@@ -31,7 +33,7 @@ func (t *Trainer) identity() map[string]string {
 	return all
 }
 
-// addFields adds the fields of a struct, each as JSON.
+// addFields adds the fields of a struct by their keys, each as JSON.
 func addFields(all map[string]string, prefix string, options any) {
 	text, err := json.Marshal(options)
 	var fields map[string]json.RawMessage
@@ -46,20 +48,14 @@ func addFields(all map[string]string, prefix string, options any) {
 	}
 }
 
-// differences lists what differs between two identities, a line each.
-func differences(was, is map[string]string) []string {
+// differences lists what differs between two identities, by name.
+func differences(was, is map[string]string) []Difference {
 	names := maps.Clone(was)
 	maps.Copy(names, is)
-	value := func(of map[string]string, name string) string {
-		if v, ok := of[name]; ok {
-			return v
-		}
-		return "nothing"
-	}
-	var list []string
+	var list []Difference
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if a, b := value(was, name), value(is, name); a != b {
-			list = append(list, fmt.Sprintf("%s: %s then, %s now", name, a, b))
+		if was[name] != is[name] {
+			list = append(list, Difference{name, was[name], is[name]})
 		}
 	}
 	return list

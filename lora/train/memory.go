@@ -3,30 +3,36 @@ package train
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/gomlx/compute/dtypes"
 
 	"github.com/impulse-salamandra/finetune/dataset"
-	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/internal/quantize"
+	"github.com/impulse-salamandra/finetune/salamandra/llama"
 )
 
 // MemoryPlan estimates the device memory of a run in bytes, at the moment it
-// needs most. It is computed from shapes alone: nothing has to be loaded.
+// needs most. It is computed from shapes only: nothing has to be loaded.
 type MemoryPlan struct {
 	Weights     int64 // the base model
-	Adapter     int64 // its numbers and their gradients
+	Adapter     int64 // its numbers, their gradients and the sum of these
 	Moments     int64 // of the optimiser
 	Activations int64 // what the backward pass finds, and one block at work
 	HeadChunk   int64 // the logits of one chunk and what is made of them
-	Program     int64 // on the host: the executor with its compiled programs
+	Program     int64 // the executor with its compiled programs and the libraries' workspace
 	// Checkpointing says for which Config.GradientCheckpointing this is.
 	Checkpointing bool
+	// Limit is what there is; 0 if that is not known.
+	Limit int64
 }
 
 // Job is what a [MemoryPlan] depends on.
 type Job struct {
-	Model salamandra.Config
+	Model llama.Config
 	Dtype dtypes.DType // of the weights and activations
+	// Quantize is [salamandra.Options].Quantize.
+	Quantize string
 	// AdapterSize is how many numbers are trained: NumParameters of the layers,
 	// or [lora.CountParameters].
 	AdapterSize int
@@ -34,22 +40,33 @@ type Job struct {
 	// OnHost says that the device is the host's processor, whose memory holds
 	// the program as well.
 	OnHost bool
+	// Devices are those that batches are dealt to, and Processes those that train
+	// together: their gradients wait on the first device to be added. Shards are the
+	// devices that the base is divided among. 0 is 1.
+	Devices, Processes, Shards int
+	// GradientAccumulationSteps and Name are those of [Config], for what would fit.
+	GradientAccumulationSteps int
+	Name                      func(field string) string
 	// Plans are those of training and, if any, of evaluation; nil ones are left
 	// out.
 	Plans []*dataset.Plan
 }
 
-// PlanMemory estimates the memory of a job. The largest batch decides.
-func PlanMemory(j Job, checkpointing bool) MemoryPlan {
+// planMemory estimates the memory of a job. The largest batch decides.
+func planMemory(j Job, checkpointing bool) MemoryPlan {
+	j.HeadChunk = headChunk(j.HeadChunk, j.OnHost)
 	size := int64(j.Dtype.Size())
 	p := MemoryPlan{
-		Weights:       j.Model.NumParameters() * size,
-		Adapter:       4 * int64(j.AdapterSize) * 4,
+		Weights:       j.weights() / j.parts(),
+		Adapter:       (3 + j.waiting()) * int64(j.AdapterSize) * 4,
 		Moments:       2 * int64(j.AdapterSize) * 4,
 		Checkpointing: checkpointing,
 	}
 	if j.OnHost {
+		p.Adapter += int64(j.AdapterSize) * 4 // the sum is copied
 		p.Program = programBytes
+	} else {
+		p.Program = gpuProgramBytes
 	}
 	for i, plan := range j.Plans {
 		if plan == nil {
@@ -59,11 +76,61 @@ func PlanMemory(j Job, checkpointing bool) MemoryPlan {
 			p.Program += j.programs(plan)
 		}
 		for _, s := range plan.Shapes {
-			p.Activations = max(p.Activations, size*j.activations(int64(len(plan.Prefix)), s, checkpointing))
-			p.HeadChunk = max(p.HeadChunk, logitCopies*4*int64(min(j.HeadChunk, s.N))*int64(j.Model.VocabSize))
+			logits := int64(min(j.HeadChunk, s.N)) * int64(j.Model.VocabSize)
+			if !j.OnHost {
+				p.HeadChunk = max(p.HeadChunk, int64(gpuLogitCopies*float64(size*logits/j.parts())))
+				p.Activations = max(p.Activations, j.onGPU(int64(len(plan.Prefix)), s, checkpointing))
+				continue
+			}
+			p.Activations = max(p.Activations, size*(j.activations(int64(len(plan.Prefix)), s, checkpointing)+2*j.dequantised()))
+			p.HeadChunk = max(p.HeadChunk, logitCopies*4*logits)
 		}
 	}
 	return p
+}
+
+// waiting is how many gradients of other devices and processes wait on the first
+// device to be added.
+func (j Job) waiting() int64 {
+	n := max(1, j.Devices) - 1
+	if j.Processes > 1 {
+		n++ // one at a time
+	}
+	return int64(n)
+}
+
+// parts is how many devices the base is divided among.
+func (j Job) parts() int64 { return int64(max(1, j.Shards)) }
+
+// weights is what the base takes. An embedding that is not the head stays in its file.
+func (j Job) weights() int64 {
+	total := j.Model.NumParameters() * int64(j.Dtype.Size())
+	if !j.Model.TieWordEmbeddings {
+		total -= j.embedding()
+	}
+	if j.Quantize == "" {
+		return total
+	}
+	for _, name := range j.Model.Linears() {
+		out, in := j.Model.LinearShape(name)
+		total += quantize.NumBytes(j.Quantize, out, in) - int64(out)*int64(in)*int64(j.Dtype.Size())
+	}
+	return total
+}
+
+// embedding is what the embedding takes where it is on the device.
+func (j Job) embedding() int64 {
+	return int64(j.Model.VocabSize) * int64(j.Model.HiddenSize) * int64(j.Dtype.Size())
+}
+
+// dequantised counts the numbers of the largest weight, dequantised: as many exist at
+// once on a GPU, and twice as many on a processor, whose backward pass may take up gate
+// and up together.
+func (j Job) dequantised() int64 {
+	if j.Quantize == "" {
+		return 0
+	}
+	return int64(j.Model.HiddenSize) * int64(j.Model.IntermediateSize)
 }
 
 // programs is what the programs of a plan to train on take on the host.
@@ -79,7 +146,7 @@ func (j Job) programs(plan *dataset.Plan) int64 {
 	return n
 }
 
-// What cannot be counted from shapes was measured, XLA on a CPU with the
+// What cannot be counted from shapes on a processor was measured, XLA with the
 // allocator's settings of the package documentation (docs/benchmarks.md).
 const (
 	// logitCopies, scoreCopies and blockCopies are how many arrays of a chunk's
@@ -94,27 +161,102 @@ const (
 	halfCopies = 0.4
 )
 
-// activations counts the numbers that exist at once in the forward and backward
-// pass over a batch.
-func (j Job) activations(prefix int64, s dataset.Shape, checkpointing bool) int64 {
-	c := j.Model
-	hidden, inner := int64(c.HiddenSize), int64(c.IntermediateSize)
-	queries, keys := int64(c.NumAttentionHeads*c.HeadDim), int64(c.NumKeyValueHeads*c.HeadDim)
-	rows := int64(s.B) * int64(s.S)
-	tokens := prefix + rows
+// On a GPU they are those of XLA's compiler (.ci/cuda-compile).
+const (
+	// gpuLogitCopies is how many arrays of a chunk's logits exist at once.
+	gpuLogitCopies = 1.3
+	// gpuInnerCopies is how many activations of a feed-forward layer exist while one is
+	// at work, with checkpointing, which computes them again, and without, beside
+	// those that are kept: of the cards compiled for, that which takes most.
+	gpuInnerCopiesAgain, gpuInnerCopies = 12.0, 6.2
+	// gpuScoreCopies is how many times the scores of a block's attention exist, whose
+	// queries come in stretches, while it is at work.
+	gpuScoreCopies = 1.4
+	// gpuShardInnerCopies and gpuShardScoreCopies are those of a base in shards, with
+	// checkpointing and without; gpuShardKept is how many times a block's input is kept
+	// with it all the same.
+	gpuShardInnerCopies, gpuShardScoreCopies, gpuShardKept = 13.8, 3.8, 6.5
+	// gpuProgramBytes are cuDNN's workspace (24 to 48 MB), constants and machine
+	// code. CUDA's context lies outside the share of the memory that XLA has.
+	gpuProgramBytes = 150e6
+)
 
+// onGPU is the bytes that the forward and backward pass take at most beside the
+// logits of a chunk, on a GPU, with the factors in the model's dtype. The head and the
+// blocks are not at work together. In float16, which is for cards without bfloat16,
+// and in shards, attention comes from matrix products; else cuDNN computes it again.
+func (j Job) onGPU(prefix int64, s dataset.Shape, checkpointing bool) int64 {
+	size := int64(j.Dtype.Size())
+	a := j.sizes(prefix, s)
+	kept := size * a.tokens * (a.hidden + j.inner())
+	if !checkpointing || j.parts() > 1 || j.Dtype == dtypes.Float16 {
+		// The rows' part of attention is kept apart from the whole, for its gradient,
+		// with the logarithms of the sums in float32.
+		kept += size*(a.tokens+a.rows)*a.queries + 4*a.tokens*int64(j.Model.NumAttentionHeads)
+	}
+	kept /= j.parts()
+	copies, scoreCopies := gpuInnerCopiesAgain, gpuScoreCopies
+	switch {
+	case !checkpointing:
+		kept += size * a.tokens * a.block / j.parts()
+		copies = gpuInnerCopies
+	case j.parts() > 1:
+		kept += int64(gpuShardKept * float64(size*a.tokens*a.hidden) / float64(j.parts()))
+	}
+	if j.parts() > 1 {
+		copies, scoreCopies = gpuShardInnerCopies, gpuShardScoreCopies
+	}
+	part := float64(size) / float64(j.parts())
+	inner, scores := part*float64(a.tokens*int64(j.Model.IntermediateSize)), part*float64(a.scores)
+	work := int64(max(copies*inner, scoreCopies*scores)) + size*j.dequantised()
+	logits := int64(gpuLogitCopies * part * float64(int64(min(j.HeadChunk, s.N))*int64(j.Model.VocabSize)))
+	return kept*int64(j.Model.NumHiddenLayers) + size*int64(j.AdapterSize) + max(0, work-logits)
+}
+
+// inner is how many numbers x·Aᵀ of a block has a token: the rank, for each layer
+// with an adapter.
+func (j Job) inner() int64 {
+	names, ends := j.Model.Linears(), 0
+	for _, name := range names {
+		out, in := j.Model.LinearShape(name)
+		ends += out + in
+	}
+	rank := float64(j.AdapterSize) / float64(ends)
+	return int64(math.Ceil(rank * float64(len(names)) / float64(j.Model.NumHiddenLayers)))
+}
+
+// batchSizes are counts of numbers of a batch.
+type batchSizes struct {
+	rows, tokens    int64 // of the rows, and with the prefix
+	hidden, queries int64 // of a token
+	block           int64 // of a token: q, k, v, the state before the feed-forward layer, gate and up
+	scores          int64 // of the rows' attention in a block
+}
+
+func (j Job) sizes(prefix int64, s dataset.Shape) batchSizes {
+	c := j.Model
+	keys := int64(c.NumKeyValueHeads * c.HeadDim)
+	a := batchSizes{rows: int64(s.B) * int64(s.S), hidden: int64(c.HiddenSize), queries: int64(c.NumAttentionHeads * c.HeadDim)}
+	a.tokens = prefix + a.rows
+	a.block = a.queries + 2*keys + a.hidden + 2*int64(c.IntermediateSize)
+	a.scores = int64(c.NumAttentionHeads) * a.rows * (prefix + int64(s.S))
+	return a
+}
+
+// activations counts the numbers that exist at once in the forward and backward
+// pass over a batch on a processor.
+func (j Job) activations(prefix int64, s dataset.Shape, checkpointing bool) int64 {
+	a := j.sizes(prefix, s)
 	// As Transformer.block marks them for each block: its input and the result
-	// of attention with the logarithms of its sums; and without checkpointing q,
-	// k, v, the state before the feed-forward layer, gate and up.
-	kept := hidden + queries + int64(c.NumAttentionHeads)
-	block := queries + 2*keys + hidden + 2*inner
+	// of attention with the logarithms of its sums; and without checkpointing what
+	// a block computes.
+	kept := a.hidden + a.queries + int64(j.Model.NumAttentionHeads)
 	if !checkpointing {
-		kept += block
+		kept += a.block
 	}
 	// A block at work: its activations, those it would not keep too, their
 	// gradients, and the scores of attention with theirs.
-	scores := int64(c.NumAttentionHeads) * rows * (prefix + int64(s.S))
-	return tokens*(kept*int64(c.NumHiddenLayers)+blockCopies*block) + scoreCopies*scores
+	return a.tokens*(kept*int64(j.Model.NumHiddenLayers)+blockCopies*a.block) + scoreCopies*a.scores
 }
 
 // Total is the sum of the parts.
@@ -122,7 +264,7 @@ func (p MemoryPlan) Total() int64 {
 	return p.Weights + p.Adapter + p.Moments + p.Activations + p.HeadChunk + p.Program
 }
 
-// String lists the parts and the total.
+// String lists the parts, the total and the limit.
 func (p MemoryPlan) String() string {
 	with := "without"
 	if p.Checkpointing {
@@ -133,23 +275,37 @@ func (p MemoryPlan) String() string {
 	if p.Program > 0 {
 		parts += ", program " + gigabytes(p.Program)
 	}
-	return fmt.Sprintf("%s: %s %s gradient checkpointing", parts, gigabytes(p.Total()), with)
+	text := fmt.Sprintf("%s: %s %s gradient checkpointing", parts, gigabytes(p.Total()), with)
+	if p.Limit > 0 {
+		text += ", of " + gigabytes(p.Limit)
+	}
+	return text
 }
 
 // ErrMemory marks a run that the device has no room for.
 var ErrMemory = errors.New("not enough memory")
 
+// hostShare is which part of a processor's memory, which other programs use too,
+// a run without checkpointing is left if there is a choice: checkpointing costs
+// 5 % of the time there and saves up to half of the memory (docs/benchmarks.md).
+const hostShare = 8
+
 // ChooseMemory returns the first plan that fits in limit bytes, of those with
-// the given values of Config.GradientCheckpointing. A limit of 0 is not known,
-// and everything fits. It fails with [ErrMemory], saying what would fit.
+// the given values of Config.GradientCheckpointing; with a choice, OnHost, of two
+// the second, if the first would take more than an eighth. A limit of 0 is not
+// known, and everything fits. It fails with [ErrMemory], saying what would fit.
 func ChooseMemory(j Job, limit int64, checkpointing ...bool) (MemoryPlan, error) {
+	if limit > 0 && len(checkpointing) > 1 && j.OnHost && planMemory(j, checkpointing[0]).Total() > limit/hostShare {
+		checkpointing = checkpointing[1:]
+	}
 	var p MemoryPlan
 	for _, c := range checkpointing {
-		if p = PlanMemory(j, c); limit == 0 || p.Total() <= limit {
+		p = planMemory(j, c)
+		if p.Limit = limit; limit == 0 || p.Total() <= limit {
 			return p, nil
 		}
 	}
-	return p, fmt.Errorf("train: %w: %s, and there are %s; %s", ErrMemory, p, gigabytes(limit), j.remedy(limit))
+	return p, fmt.Errorf("train: %w: %s; %s", ErrMemory, p, j.remedy(limit))
 }
 
 // remedy says what would fit: the largest batch, with accumulation that keeps
@@ -163,9 +319,11 @@ func (j Job) remedy(limit int64) string {
 		smaller := j
 		plan, other := j.Plans[0].WithBatchSize(batch)
 		smaller.Plans = []*dataset.Plan{plan, other}
-		p := PlanMemory(smaller, true)
+		p := planMemory(smaller, true)
 		switch {
 		case p.Total() > limit:
+		case j.Name != nil:
+			return fmt.Sprintf("%s would be %s", j.settings(batch, size), gigabytes(p.Total()))
 		case batch == size:
 			return fmt.Sprintf("with gradient checkpointing it would be %s", gigabytes(p.Total()))
 		default:
@@ -174,6 +332,16 @@ func (j Job) remedy(limit int64) string {
 		}
 	}
 	return "even one example at a time with gradient checkpointing would be more"
+}
+
+// settings names what makes batches smaller, and the steps as large as before.
+func (j Job) settings(batch, size int) string {
+	text := j.Name("Train.GradientCheckpointing") + " on"
+	if batch < size {
+		steps := max(1, j.GradientAccumulationSteps) * size / batch
+		text = fmt.Sprintf("%s %d %s %d %s", j.Name("Plan.BatchSize"), batch, j.Name("Train.GradientAccumulationSteps"), steps, text)
+	}
+	return text
 }
 
 // gigabytes shows a number of bytes.

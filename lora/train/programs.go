@@ -1,6 +1,12 @@
 package train
 
 import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 
 	"github.com/impulse-salamandra/finetune/dataset"
@@ -13,48 +19,93 @@ type batchShape struct {
 	first, targets int // the token that targets count from, and how many
 }
 
-// gradientProgram returns the program of a batch's shape: loss sum and the
-// gradient vector.
-func (t *Trainer) gradientProgram(b dataset.Batch) (*salamandra.Program, error) {
-	return program(t.gradients, b, func(s batchShape) (*salamandra.Program, error) {
-		return t.model.NewProgram("gradients", nil, func(tr salamandra.Transformer, in []*Node) []*Node {
+// name is that of the program that does something for the shape.
+func (s batchShape) name(does string) string {
+	return fmt.Sprintf("%s P=%d B=%d S=%d T=%d", does, s.P, s.B, s.S, s.targets)
+}
+
+// gradientProgram returns the program of an input's shape: loss sum and the
+// gradient vector. In float16 it takes the scale of the loss as well.
+func (t *Trainer) gradientProgram(in *input) (*salamandra.Program, error) {
+	args := t.argumentShapes(in)
+	if t.state.LossScale != nil {
+		args = append(args, shapes.Make(dtypes.Float32))
+	}
+	c := compilation{"compiling shape", t.train, t.gradients, args}
+	return t.program(c, in.Batch, func(s batchShape) (*salamandra.Program, error) {
+		return t.model.NewProgram(s.name("gradients"), nil, func(tr salamandra.Transformer, in []*Node) []*Node {
 			factors := bindTraining(&tr, t.layers, in[0], in[1])
 			tr.Keep = salamandra.KeepProducts
 			if t.config.GradientCheckpointing {
 				tr.Keep = salamandra.KeepBlocks
 			}
 			x := neftune(tr.Embed(in[2]), in[1], s.SharedPrefix, t.config.NEFTuneAlpha)
-			loss, gradients := lossSum(tr, s.SharedPrefix, s.first, x, in[3], in[4], in[5], t.config.HeadChunk, factors)
-			return []*Node{loss, flatten(gradients)}
+			weights, scale := in[5], (*Node)(nil)
+			if len(in) > 6 {
+				scale = in[6]
+				weights = Mul(weights, scale)
+			}
+			loss, gradients := (&lossGraph{tr, s, t.config.HeadChunk}).gradients(x, targets{in[3], in[4], weights}, factors)
+			gradient := flatten(gradients)
+			if scale != nil {
+				loss, gradient = Div(loss, scale), Div(gradient, scale)
+			}
+			return []*Node{loss, gradient}
 		})
 	})
 }
 
-// lossProgram returns the program of a batch's shape: loss sum alone.
-func (t *Trainer) lossProgram(b dataset.Batch) (*salamandra.Program, error) {
-	return program(t.losses, b, func(s batchShape) (*salamandra.Program, error) {
-		return t.model.NewProgram("loss", t.layers, func(tr salamandra.Transformer, in []*Node) []*Node {
-			loss, _ := lossSum(tr, s.SharedPrefix, s.first, tr.Embed(in[0]), in[1], in[2], in[3], t.config.HeadChunk, nil)
-			return []*Node{loss}
+// lossProgram returns the program of an input's shape: the loss sum,
+// without dropout.
+func (t *Trainer) lossProgram(in *input) (*salamandra.Program, error) {
+	c := compilation{"compiling shape to evaluate", t.eval, t.losses, t.argumentShapes(in)}
+	return t.program(c, in.Batch, func(s batchShape) (*salamandra.Program, error) {
+		return t.model.NewProgram(s.name("loss"), nil, func(tr salamandra.Transformer, in []*Node) []*Node {
+			tr.Linear = t.layers.Linear(in[:1])
+			return []*Node{lossGraph{tr, s, t.config.HeadChunk}.sum(tr.Embed(in[1]), targets{in[2], in[3], in[4]})}
 		})
 	})
 }
 
-// program looks a program up by the shape of a batch, or makes it.
-func program(made map[batchShape]*salamandra.Program, b dataset.Batch, build func(batchShape) (*salamandra.Program, error)) (*salamandra.Program, error) {
+// argumentShapes are those of what a program takes: the adapter and the input.
+func (t *Trainer) argumentShapes(in *input) []shapes.Shape {
+	return append([]shapes.Shape{t.layers.Params().Shape()}, in.shapes()...)
+}
+
+// compilation says which programs there are and how another is compiled.
+type compilation struct {
+	phase string
+	plan  *dataset.Plan
+	made  map[batchShape]*salamandra.Program
+	args  []shapes.Shape
+}
+
+// program looks a program up by the shape of a batch, or makes and compiles it. A
+// device that needs one which another is compiling waits for it.
+func (t *Trainer) program(c compilation, b dataset.Batch, build func(batchShape) (*salamandra.Program, error)) (*salamandra.Program, error) {
+	t.making.Lock()
+	defer t.making.Unlock()
 	s := batchShape{salamandra.SharedPrefix{P: b.P, B: b.B, S: b.S}, b.TargetsFrom, b.N}
-	if p, ok := made[s]; ok {
+	if p, ok := c.made[s]; ok {
 		return p, nil
 	}
+	start := time.Now()
+	t.progress(c.phase, int64(len(c.made)+1), int64(len(c.plan.Shapes)))
 	p, err := build(s)
-	if err == nil {
-		made[s] = p
+	if err != nil {
+		return nil, err
 	}
-	return p, err
+	if err := p.Compile(c.args...); err != nil {
+		p.Close()
+		return nil, err
+	}
+	c.made[s] = p
+	t.compiling += time.Since(start)
+	return p, nil
 }
 
-// arguments are the batch as lossSum takes it.
-func arguments(b dataset.Batch) []any {
-	ids := append(append(make([]int32, 0, len(b.Prefix)+len(b.Suffix)), b.Prefix...), b.Suffix...)
-	return []any{ids, b.TargetPositions, b.Labels, b.Weights}
+// arguments are the batch as the programs of a model take it.
+func arguments(m *salamandra.Model, b dataset.Batch) ([]any, error) {
+	tokens, err := m.Tokens(slices.Concat(b.Prefix, b.Suffix))
+	return []any{tokens, b.TargetPositions, b.Labels, b.Weights}, err
 }

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,27 +15,25 @@ import (
 
 	"github.com/gomlx/gomlx/core/tensors"
 
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
+	"github.com/impulse-salamandra/finetune/internal/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/weights"
 	"github.com/impulse-salamandra/finetune/lora"
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
 )
 
-// Causes of a run that cannot be continued; test with errors.Is.
-var (
-	// ErrNoCheckpoint: there is no complete checkpoint.
-	ErrNoCheckpoint = errors.New("no checkpoint")
-	// ErrChanged: the checkpoint is of another run; the error lists what differs.
-	ErrChanged = errors.New("the run has changed")
-	// errBroken: a checkpoint lacks a file, or one was changed.
-	errBroken = errors.New("broken")
-)
+// ErrNoCheckpoint: there is no complete checkpoint to go on from.
+var ErrNoCheckpoint = errors.New("no checkpoint")
 
-// Resumed tells what [Trainer.Resume] found.
+// errBroken: a checkpoint lacks a file, or one was changed.
+var errBroken = errors.New("broken")
+
+// Resumed is what [Trainer.Resume] found.
 type Resumed struct {
 	Checkpoint // that the run goes on from
 	// Notes say what was left aside and what was cleaned, a sentence each.
 	Notes []string
 	// Differences are those that were accepted.
-	Differences []string
+	Differences []Difference
 }
 
 // Resume puts the trainer where the newest complete checkpoint in
@@ -43,7 +42,7 @@ type Resumed struct {
 // were written with, is renamed to checkpoint-N.broken-…, and an older one
 // taken.
 //
-// It fails with [ErrNoCheckpoint] if there is none, and with [ErrChanged] if
+// It fails with [ErrNoCheckpoint] if there is none, and with a [*ChangedError] if
 // the configuration, the examples or Checkpoints.Identity differ from those of
 // the checkpoint, unless anyway is true. A run that is continued unchanged, on
 // the same backend, gives the same bytes as one that never stopped.
@@ -64,7 +63,7 @@ func (t *Trainer) Resume(anyway bool) (Resumed, error) {
 		state, err := readState(r.Dir, step)
 		if errors.Is(err, errBroken) {
 			aside := fmt.Sprintf("%s.broken-%08x", r.Dir, rand.Uint32())
-			if e := safetensors.Rename(r.Dir, aside); e != nil {
+			if e := atomicfile.Rename(r.Dir, aside); e != nil {
 				return r, errors.Join(err, e)
 			}
 			r.Notes = append(r.Notes, fmt.Sprintf("%v; it is now %s", err, filepath.Base(aside)))
@@ -86,24 +85,32 @@ func (t *Trainer) Resume(anyway bool) (Resumed, error) {
 	return r, fmt.Errorf("train: %s: %w", dir, ErrNoCheckpoint)
 }
 
+// Difference is something that a checkpoint was written with and that is not so
+// now. Setting is a key as in adapter_config.json, a field of [Config] in that
+// style ("learning_rate"), or a description in words ("training data"). Then and
+// Now are JSON or text, empty where there was none.
+type Difference struct{ Setting, Then, Now string }
+
+// String shows both values.
+func (d Difference) String() string {
+	return fmt.Sprintf("%s: %s then, %s now", d.Setting, cmp.Or(d.Then, "nothing"), cmp.Or(d.Now, "nothing"))
+}
+
 // ChangedError lists what differs between a checkpoint and the run that should
-// go on from it. It wraps [ErrChanged].
+// go on from it.
 type ChangedError struct {
-	Dir         string
-	Differences []string
+	Dir         string // of the checkpoint
+	Differences []Difference
 }
 
 // Error gives one line per difference.
 func (e *ChangedError) Error() string {
-	text := fmt.Sprintf("train: %s: %v since:", e.Dir, ErrChanged)
+	text := fmt.Sprintf("train: the run has changed since %s:", e.Dir)
 	for _, d := range e.Differences {
-		text += "\n  " + d
+		text += "\n  " + d.String()
 	}
 	return text
 }
-
-// Unwrap returns ErrChanged.
-func (e *ChangedError) Unwrap() error { return ErrChanged }
 
 var (
 	checkpointPattern = regexp.MustCompile(`^checkpoint-([1-9][0-9]{0,17})$`)
@@ -157,32 +164,33 @@ func readState(dir string, step int) (stateJSON, error) {
 	broken := func(format string, args ...any) (stateJSON, error) {
 		return s, fmt.Errorf("train: %s: %w: %s", dir, errBroken, fmt.Sprintf(format, args...))
 	}
-	text, err := os.ReadFile(filepath.Join(dir, StateFile))
+	text, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return broken("it has no %s", StateFile)
+		return broken("it has no %s", stateFile)
 	}
 	if err != nil {
 		return s, fmt.Errorf("train: %w", err)
 	}
 	if err := json.Unmarshal(text, &s); err != nil {
-		return broken("%s: %v", StateFile, err)
+		return broken("%s: %v", stateFile, err)
 	}
 	if s.Version != stateVersion {
-		return s, fmt.Errorf("train: %s: version %d, want %d", filepath.Join(dir, StateFile), s.Version, stateVersion)
+		return s, fmt.Errorf("train: %s: it is of version %d, and this program goes on from version %d; the program that began the run can finish it",
+			filepath.Join(dir, stateFile), s.Version, stateVersion)
 	}
 	if s.Step != step {
-		return broken("%s is of step %d", StateFile, s.Step)
+		return broken("%s is of step %d", stateFile, s.Step)
 	}
-	for _, name := range []string{lora.ConfigFile, lora.WeightsFile, MomentsFile} {
+	for _, name := range []string{lora.ConfigFile, lora.WeightsFile, momentsFile} {
 		if s.Files[name] == "" {
-			return broken("%s does not list %s", StateFile, name)
+			return broken("%s does not list %s", stateFile, name)
 		}
 	}
 	for name, want := range s.Files {
 		if filepath.Base(name) != name {
-			return broken("%q in %s is no file name", name, StateFile)
+			return broken("%q in %s is no file name", name, stateFile)
 		}
-		got, err := hashFile(filepath.Join(dir, name))
+		got, err := weights.HashFile(filepath.Join(dir, name))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return broken("it has no %s", name)
@@ -205,7 +213,7 @@ func (t *Trainer) restore(dir string, s stateJSON) error {
 	if err != nil {
 		return err
 	}
-	moments, err := readMoments(filepath.Join(dir, MomentsFile), t.layers.NumParameters())
+	moments, err := readMoments(filepath.Join(dir, momentsFile), t.layers.NumParameters())
 	if err != nil {
 		return err
 	}
@@ -213,7 +221,9 @@ func (t *Trainer) restore(dir string, s stateJSON) error {
 	if err := t.layers.SetParams(layers.Params()); err != nil {
 		return err
 	}
+	scale := t.state.LossScale
 	t.state = state{position: s.position, m1: moments[0], m2: moments[1]}
+	t.state.LossScale = cmp.Or(s.LossScale, scale)
 	t.saved = s.Step
 	var errs []error
 	for _, o := range old {

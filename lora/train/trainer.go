@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
@@ -16,8 +18,6 @@ import (
 
 // Causes of a stopped run; test with errors.Is.
 var (
-	// ErrConfig marks a setting that makes no sense.
-	ErrConfig = errors.New("invalid setting")
 	// ErrNotFinite marks a loss or gradient that is infinite or not a number.
 	// The adapter keeps the values of the last good step.
 	ErrNotFinite = errors.New("not a finite number")
@@ -27,17 +27,23 @@ var (
 
 // Trainer trains an adapter on a model. It is used by one goroutine at a time.
 type Trainer struct {
-	model       *salamandra.Model
+	model       *salamandra.Model   // on the first device, which adds and optimises
+	models      []*salamandra.Model // of all devices
+	ranks       Ranks               // of the run; outside of Run this process only
 	layers      *lora.Layers
 	train, eval *dataset.Plan
 	config      Config
-	schedule    Schedule
+	schedule    schedule
 
+	making            sync.Mutex // over the programs
 	gradients, losses map[batchShape]*salamandra.Program
 	add, update       *Exec
 	state             state
-	saved             int    // step of the newest checkpoint of this run, 0 for none
-	unlock            func() // lets others use Checkpoints.Dir
+	progress          func(phase string, done, total int64) // of the hooks
+	compiling         time.Duration                         // of the step or evaluation at hand
+	busy              []time.Duration                       // of each device, in it
+	saved             int                                   // step of the newest checkpoint of this run, 0 for none
+	unlock            func()                                // lets others use Checkpoints.Dir
 }
 
 // state is what a checkpoint holds: with it, and the same data and
@@ -45,7 +51,7 @@ type Trainer struct {
 type state struct {
 	position
 	m1, m2  *tensors.Tensor
-	stopped bool // early: not kept, the evaluation that is repeated tells again
+	stopped bool // early: not kept, since a resumed run repeats the evaluation
 }
 
 // position is the part of the state that is not tensors.
@@ -60,22 +66,28 @@ type position struct {
 	// Best is the best evaluation, Worse how many came after it.
 	Best  *Evaluation `json:"best"`
 	Worse int         `json:"worse"`
+	// LossScale is nil but in float16.
+	LossScale *lossScale `json:"loss_scale,omitempty"`
 }
 
 // New prepares a run of layers, which are on model, over the examples of a
 // plan. Eval may be nil. Nothing is computed yet, but Checkpoints.Dir is made
-// and locked: it fails with [lora.ErrBusy] if another trainer uses it, and with
-// [lora.ErrDiskSpace] if there is no room for a checkpoint.
+// and locked: it fails with [atomicfile.ErrBusy] if another trainer uses it, and with
+// [atomicfile.ErrDiskSpace] if there is no room for a checkpoint.
 func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan, config Config) (*Trainer, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
+	config.HeadChunk = headChunk(config.HeadChunk, model.Backend().HasSharedBuffers())
 	t := &Trainer{
-		model: model, layers: layers, train: train, eval: eval, config: config,
+		model: model, models: append([]*salamandra.Model{model}, config.Replicas...), ranks: alone{}, layers: layers, train: train, eval: eval, config: config,
 		gradients: map[batchShape]*salamandra.Program{}, losses: map[batchShape]*salamandra.Program{},
-		unlock: func() {},
+		unlock: func() {}, progress: func(string, int64, int64) {},
 	}
-	t.schedule = Schedule{config.Scheduler, config.LearningRate, config.WarmupSteps, t.TotalSteps()}
+	t.schedule = schedule{config.Scheduler, config.LearningRate, config.WarmupSteps, t.totalSteps()}
+	if model.DType() == dtypes.Float16 {
+		t.state.LossScale = &lossScale{Scale: firstScale}
+	}
 	n := layers.NumParameters()
 	t.state.m1 = tensors.FromFlatDataAndDimensions(make([]float32, n), n)
 	t.state.m2 = tensors.FromFlatDataAndDimensions(make([]float32, n), n)
@@ -110,23 +122,38 @@ func (t *Trainer) Close() {
 	_ = errors.Join(t.state.m1.FinalizeAll(), t.state.m2.FinalizeAll())
 }
 
-// StepsPerEpoch is the number of optimiser steps of one pass.
-func (t *Trainer) StepsPerEpoch() int {
-	k := t.config.GradientAccumulationSteps
-	return (t.train.Batches + k - 1) / k
+// Status is where a run stands.
+type Status struct {
+	Step, TotalSteps, StepsPerEpoch int     // optimiser steps: done, of the run, of one pass
+	Epoch                           float64 // passes over the examples done
+	// Best is the best evaluation so far, nil before the first. Its adapter is
+	// that of the checkpoint of the same step.
+	Best *Evaluation
+	// StoppedEarly: the run ended because evaluations did not get better.
+	StoppedEarly bool
+	// Saved is the directory of the newest checkpoint of this run, "" for none.
+	Saved string
 }
 
-// TotalSteps is the number of optimiser steps of the run.
-func (t *Trainer) TotalSteps() int {
-	total := t.config.Epochs * t.StepsPerEpoch()
-	if t.config.MaxSteps > 0 {
-		total = min(total, t.config.MaxSteps)
+// Status returns where the run stands.
+func (t *Trainer) Status() Status {
+	s := Status{
+		Step: t.state.Step, TotalSteps: t.totalSteps(), StepsPerEpoch: t.stepsPerEpoch(), Epoch: t.epochs(),
+		StoppedEarly: t.state.stopped, Saved: t.checkpointDir(t.saved),
 	}
-	return total
+	if t.state.Best != nil {
+		best := *t.state.Best
+		best.Best = true // a checkpoint does not say it
+		s.Best = &best
+	}
+	return s
 }
 
-// Step returns the optimiser steps done.
-func (t *Trainer) Step() int { return t.state.Step }
+// stepsPerEpoch is the number of optimiser steps of one pass.
+func (t *Trainer) stepsPerEpoch() int { return t.config.stepsPerEpoch(t.train) }
+
+// totalSteps is the number of optimiser steps of the run.
+func (t *Trainer) totalSteps() int { return t.config.TotalSteps(t.train) }
 
 // Run trains from where the trainer stands to the end. With an evaluation plan
 // it evaluates after each epoch and at the end; see
@@ -136,18 +163,26 @@ func (t *Trainer) Step() int { return t.state.Step }
 // an evaluation. The trainer and the adapter then hold the last finished step,
 // as they do after an error of a step, and there is a checkpoint of it.
 func (t *Trainer) Run(ctx context.Context, hooks Hooks) error {
+	if t.config.Ranks != nil {
+		t.ranks = t.config.Ranks
+		defer func() { t.ranks = alone{} }()
+	}
+	if t.ranks.Rank() > 0 {
+		hooks = Hooks{}
+	}
 	hooks = Join(hooks) // none of those that report is nil
-	if err := t.checkFresh(); err != nil {
+	t.progress = hooks.Progress
+	if err := t.begin(); err != nil {
 		return err
 	}
-	for t.state.Ended || t.state.Step < t.TotalSteps() && !t.state.stopped {
+	if err := t.join(ctx); err != nil {
+		return err
+	}
+	for t.state.Ended || t.state.Step < t.totalSteps() && !t.state.stopped {
 		start := time.Now()
 		if !t.state.Ended {
 			if err := t.pass(ctx, hooks); err != nil {
-				if ctx.Err() != nil || errors.Is(err, ErrNotFinite) || errors.Is(err, ErrNoGradient) {
-					err = errors.Join(err, t.save(hooks))
-				}
-				return err
+				return t.interrupted(ctx, hooks, err)
 			}
 		}
 		if err := t.endPass(ctx, hooks, start); err != nil {
@@ -157,20 +192,33 @@ func (t *Trainer) Run(ctx context.Context, hooks Hooks) error {
 	return nil
 }
 
+// interrupted keeps the last finished step if the run was stopped, or cannot go
+// on for what it computed or where.
+func (t *Trainer) interrupted(ctx context.Context, hooks Hooks, err error) error {
+	refused := errors.Is(err, ErrNotFinite) || errors.Is(err, ErrNoGradient)
+	if ctx.Err() == nil && !refused && !errors.As(err, new(*deviceError)) {
+		return err
+	}
+	if err := errors.Join(err, t.save(hooks)); !refused || t.saved == 0 {
+		return err
+	}
+	return fmt.Errorf("%w\nthe adapter before that step is in %s", err, t.checkpointDir(t.saved))
+}
+
 // pass trains to the end of the present epoch, or of the run.
 func (t *Trainer) pass(ctx context.Context, hooks Hooks) error {
 	order, k := t.train.Epoch(t.state.Epoch, t.config.Seed), t.config.GradientAccumulationSteps
 	step := t.state.Step
-	f := t.feed(t.train, order[t.state.Batch:], func(i int) []uint64 {
+	f := t.feed(t.train, order[t.state.Batch:], k, func(i int) []uint64 {
 		return randomState(t.config.Seed, uint64(step+i/k)<<20+uint64(i%k))
 	})
 	defer f.close()
-	for t.state.Batch < len(order) && t.state.Step < t.TotalSteps() {
+	for t.state.Batch < len(order) && t.state.Step < t.totalSteps() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		n := min(k, len(order)-t.state.Batch)
-		s, err := t.step(f.inputs, n)
+		s, err := t.step(ctx, f, n)
 		if err != nil {
 			return err
 		}
@@ -180,7 +228,7 @@ func (t *Trainer) pass(ctx context.Context, hooks Hooks) error {
 		if err := hooks.Step(s); err != nil {
 			return err
 		}
-		if t.planned(s.Step) && t.state.Batch < len(order) && s.Step < t.TotalSteps() {
+		if t.planned(s.Step) && t.state.Batch < len(order) && s.Step < t.totalSteps() {
 			if err := t.save(hooks); err != nil {
 				return err
 			}
@@ -199,27 +247,40 @@ func (t *Trainer) endPass(ctx context.Context, hooks Hooks, start time.Time) err
 		return err
 	}
 	report := Epoch{Step: t.state.Step, Epoch: t.epochs(), Loss: t.state.Loss / float64(t.state.Tokens)}
+	t.compiling = 0
 	if t.eval != nil {
-		e, err := t.Evaluate(ctx)
-		if err == nil && hooks.Score != nil {
-			var score float64
-			score, err = hooks.Score(ctx)
-			e.Score = &score
-		}
-		if err != nil {
-			return err
-		}
-		t.state.stopped = t.judge(&e)
-		if err := t.prune(); err != nil {
-			return err
-		}
-		if err := hooks.Evaluation(e); err != nil {
+		if err := t.assess(ctx, hooks); err != nil {
 			return err
 		}
 	}
-	report.Duration = time.Since(start)
+	report.Duration, report.Compiling = time.Since(start), t.compiling
 	t.state.Ended, t.state.Loss, t.state.Tokens = false, 0, 0
 	return hooks.Epoch(report)
+}
+
+// assess evaluates the adapter and decides whether the run goes on, which rank 0
+// says to the others.
+func (t *Trainer) assess(ctx context.Context, hooks Hooks) error {
+	e, err := t.Evaluate(ctx)
+	if err == nil && hooks.Score != nil {
+		var score float64
+		score, err = hooks.Score(ctx)
+		e.Score = &score
+	}
+	if err != nil {
+		return err
+	}
+	if t.ranks.Rank() > 0 {
+		return t.hear(ctx, 0, &t.state.stopped)
+	}
+	t.state.stopped = t.judge(&e)
+	if err := t.prune(); err != nil {
+		return err
+	}
+	if err := hooks.Evaluation(e); err != nil {
+		return err
+	}
+	return t.tellAll(ctx, t.state.stopped)
 }
 
 // epochs is the passes over the examples so far.

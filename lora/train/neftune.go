@@ -7,7 +7,6 @@ import (
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 
-	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/salamandra"
 )
 
@@ -26,34 +25,4 @@ func neftune(x, state *Node, layout salamandra.SharedPrefix, alpha float64) *Nod
 	s := BitwiseXor(state, Const(state.Graph(), randomState(neftuneDraw, 0)))
 	_, uniform := RandomUniform(s, shapes.Make(dtypes.Float32, x.Shape().Dimensions...))
 	return Add(x, ConvertDType(MulScalar(SubScalar(uniform, 0.5), 2*limit), x.DType()))
-}
-
-// rateFactors returns what the learning rate of each number of the adapter's
-// vector is multiplied by [n], nil for 1: Config.LoRAPlusRatio, but 1 for those
-// of A.
-func rateFactors(layers *lora.Layers, vector *Node, ratio float64) *Node {
-	if ratio == 1 {
-		return nil
-	}
-	perLayer := 2
-	if layers.Config.UseDoRA {
-		perLayer = 3
-	}
-	var parts []*Node
-	for i, f := range layers.Bind(vector).Factors {
-		factor := ratio
-		if i%perLayer == 0 { // A
-			factor = 1
-		}
-		parts = append(parts, BroadcastToDims(Scalar(vector.Graph(), dtypes.Float32, factor), f.Shape().Size()))
-	}
-	return Concatenate(parts, 0)
-}
-
-// times multiplies x by factors, of which nil is 1.
-func times(x, factors *Node) *Node {
-	if factors == nil {
-		return x
-	}
-	return Mul(x, factors)
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
 
-// TestFeed: the next batch is prepared while one is in use, and no other.
-func TestFeed(t *testing.T) {
+// TestPrefetch: the next batch is prepared while one is in use, and no other.
+func TestPrefetch(t *testing.T) {
 	r := newRun(t, tinyModel(t, salamandratest.Go(t)), "", nil)
 	order := r.train.Epoch(0, 1)
 	require.Greater(t, len(order), 3)
 	begun := make(chan int, len(order))
-	f := r.feed(r.train, order, func(i int) []uint64 { begun <- i; return randomState(0, 0) })
+	f := r.feed(r.train, order, 2, func(i int) []uint64 { begun <- i; return randomState(0, 0) })
 	require.Zero(t, <-begun)
-	first := <-f.inputs
+	first := <-f[0].inputs
 	require.NoError(t, first.err)
 	require.Equal(t, 1, <-begun, "it does not wait for the first to be done")
 	f.close()
@@ -29,12 +29,12 @@ func TestFeed(t *testing.T) {
 	want, err := r.train.Batch(order[0])
 	require.NoError(t, err)
 	require.Equal(t, want, first.Batch)
-	_, err = r.gradient(first)
+	_, err = r.gradient(first, r.layers.Params())
 	require.NoError(t, err)
 	for _, x := range first.tensors {
 		require.False(t, x.Ok(), "the program took it")
 	}
-	require.ErrorContains(t, (<-r.feed(r.train, [][]int{{-1}}, nil).inputs).err, "index -1")
+	require.ErrorContains(t, (<-r.feed(r.train, [][]int{{-1}}, 1, nil)[0].inputs).err, "index -1")
 }
 
 // TestDonates: a step gives the old adapter and moments up.

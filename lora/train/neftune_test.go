@@ -24,11 +24,11 @@ func TestLoRAPlus(t *testing.T) {
 		for _, kind := range []string{"lora", "dora"} {
 			step := func(rate, ratio float64) *lora.Adapter {
 				config := DefaultConfig()
-				config.Epochs, config.Scheduler, config.WeightDecay = 1, Constant, 0.1
+				config.Epochs, config.Scheduler, config.WeightDecay = 1, constant, 0.1
 				config.LearningRate, config.LoRAPlusRatio = rate, ratio
 				tr, layers := newTrainer(t, m, filepath.Join(dir, "golden", "adapter-"+kind), newPlan(t, goldenExamples(t, dir), nil), config)
 				require.NoError(t, tr.Run(t.Context(), Hooks{}))
-				require.Equal(t, 1, tr.Step())
+				require.Equal(t, 1, tr.Status().Step)
 				a, err := layers.Adapter()
 				require.NoError(t, err)
 				return a
@@ -72,7 +72,7 @@ func TestNEFTune(t *testing.T) {
 	})
 }
 
-// Noise is for training alone.
+// Noise is for training only.
 func TestNEFTuneTrainsOnly(t *testing.T) {
 	dir := salamandratest.Reference(t, "models", "tiny-gqa")
 	m := salamandratest.Load(t, salamandratest.Go(t), dir)

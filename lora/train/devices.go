@@ -1,0 +1,181 @@
+package train
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/salamandra"
+)
+
+// The batches of a step, or of an evaluation, are dealt to the devices in turn, and
+// what they give is taken in the order of the batches: sums, and with them every
+// byte of a run, do not depend on how many devices there are.
+
+// result is what a batch gave.
+type result struct {
+	batch    dataset.Batch
+	loss     float64         // the sum
+	gradient *tensors.Tensor // the vector, on the first device; nil in an evaluation
+}
+
+func (r result) free() {
+	if r.gradient != nil {
+		_ = r.gradient.FinalizeAll()
+	}
+}
+
+// deviceError says that a batch could not be computed. The adapter and its moments
+// are those of the last finished step.
+type deviceError struct {
+	device string // "" for the only one
+	err    error
+}
+
+func (e *deviceError) Error() string {
+	if e.device == "" {
+		return e.err.Error()
+	}
+	return e.device + ": " + e.err.Error()
+}
+
+func (e *deviceError) Unwrap() error { return e.err }
+
+// batchFunc computes a batch with the adapter as it lies on its device.
+type batchFunc func(in *input, adapter *tensors.Tensor) (result, error)
+
+// computeHere runs batch on the next n batches of this process, and calls take with
+// the result of each in their order. It ends at the first error.
+func (t *Trainer) computeHere(f feeds, n int, batch batchFunc, take func(result) error) error {
+	adapters, err := t.copyAdapter(n)
+	defer func() {
+		for _, a := range adapters[min(1, len(adapters)):] {
+			_ = a.FinalizeAll()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	one := func(d int) (result, error) {
+		in := <-f[d].inputs
+		if in.err != nil {
+			return result{}, in.err
+		}
+		start := time.Now()
+		r, err := batch(in, adapters[d])
+		t.busy[d] += time.Since(start)
+		if r.batch = in.Batch; err != nil {
+			r.free()
+			return result{}, t.failed(d, err)
+		}
+		return r, nil
+	}
+	if len(adapters) == 1 {
+		for range n {
+			r, err := one(0)
+			if err == nil {
+				err = take(r)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return dealt(len(adapters), n, one, take)
+}
+
+// dealt calls one for each of n batches on a goroutine per device, and take with the
+// results in the order of the batches. Of a device one result at a time waits to be
+// taken.
+func dealt(devices, n int, one func(device int) (result, error), take func(result) error) error {
+	type outcome struct {
+		result
+		err error
+	}
+	outcomes, stop := make([]chan outcome, devices), make(chan struct{})
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer close(stop)
+	for d := range outcomes {
+		outcomes[d] = make(chan outcome)
+		running.Go(func() {
+			for i := d; i < n; i += devices {
+				r, err := one(d)
+				select {
+				case outcomes[d] <- outcome{r, err}:
+				case <-stop:
+					r.free()
+					return
+				}
+			}
+		})
+	}
+	for i := range n {
+		o := <-outcomes[i%devices]
+		if o.err == nil {
+			o.err = take(o.result)
+		}
+		if o.err != nil {
+			return o.err
+		}
+	}
+	return nil
+}
+
+// copyAdapter brings the adapter to as many devices as n batches use.
+func (t *Trainer) copyAdapter(n int) ([]*tensors.Tensor, error) {
+	adapters := []*tensors.Tensor{t.layers.Params()}
+	for d := 1; d < min(n, len(t.models)); d++ {
+		a, err := t.models[d].Copy(adapters[0])
+		if err != nil {
+			return adapters, t.failed(d, err)
+		}
+		adapters = append(adapters, a)
+	}
+	return adapters, nil
+}
+
+// failed is the error of a device. One that had no room says what would take less.
+func (t *Trainer) failed(device int, err error) error {
+	if outOfMemory(err) {
+		j := t.job()
+		planned := planMemory(j, t.config.GradientCheckpointing).Total()
+		err = fmt.Errorf("%w: %s were planned; %s: %w", ErrMemory, gigabytes(planned), j.remedy(planned-1), err)
+	}
+	if len(t.models) == 1 {
+		return &deviceError{err: err}
+	}
+	backend, number := t.model.Backend(), t.models[device].Device()
+	return &deviceError{fmt.Sprintf("device %d (%s)", number, backend.DeviceDescription(compute.DeviceNum(number))), err}
+}
+
+// call runs a program on a batch and the adapter of its device.
+func (t *Trainer) call(p *salamandra.Program, in *input, adapter *tensors.Tensor, more ...any) (result, error) {
+	out, err := p.On(t.models[in.device]).Call(append(in.arguments(adapter), more...)...)
+	if err != nil {
+		return result{}, err
+	}
+	r := result{loss: float64(tensors.ToScalar[float32](out[0]))}
+	if len(out) > 1 {
+		r.gradient = out[1]
+	}
+	return r, out[0].FinalizeAll()
+}
+
+// outOfMemory reports whether an executor had no room; the word is XLA's.
+func outOfMemory(err error) bool { return strings.Contains(err.Error(), "RESOURCE_EXHAUSTED") }
+
+// job is what the trainer does, to plan its memory.
+func (t *Trainer) job() Job {
+	return Job{
+		Model: t.model.Config, Dtype: t.model.DType(), AdapterSize: t.layers.NumParameters(), HeadChunk: t.config.HeadChunk,
+		GradientAccumulationSteps: t.config.GradientAccumulationSteps, Name: t.config.Name,
+		Devices: len(t.models), Processes: t.ranks.Size(), Shards: t.model.Shards(), OnHost: t.model.Backend().HasSharedBuffers(), Plans: []*dataset.Plan{t.train, t.eval},
+	}
+}

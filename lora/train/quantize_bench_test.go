@@ -1,0 +1,94 @@
+package train
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
+)
+
+// BenchmarkQuantizedGradients is loss and gradients on bases that are quantised, in
+// turns with one that is not: blocks of SmolLM2-135M's widths, 4 rows of 128 tokens
+// after 512 that they share. It reports the median of each over that of the full base.
+func BenchmarkQuantizedGradients(b *testing.B) {
+	backend := salamandratest.Go(b)
+	if x := salamandratest.XLA(b); x != nil {
+		backend = x
+	}
+	const prefix, length, rows = 512, 128, 4
+	dir := salamandratest.Random(b, salamandratest.Shape{Vocabulary: 8192, Hidden: 576, Intermediate: 1536, Layers: 4, Heads: 9, KVHeads: 3})
+	var list []dataset.Example
+	draw := rand.New(rand.NewPCG(1, 2))
+	for range rows {
+		e := dataset.Example{IDs: make([]int32, prefix+length), Train: make([]bool, prefix+length)}
+		for i := prefix; i < len(e.IDs); i++ {
+			e.IDs[i], e.Train[i] = int32(draw.IntN(8192)), i > prefix+length/4
+		}
+		list = append(list, e)
+	}
+	names := []string{"", "8bit", "4bit"}
+	var steps []func() time.Duration
+	for _, quantized := range names {
+		steps = append(steps, gradientStep(b, backend, dir, quantized, list))
+	}
+	times := make([][]float64, len(names))
+	for b.Loop() {
+		for i, step := range steps {
+			times[i] = append(times[i], step().Seconds())
+		}
+	}
+	median := func(x []float64) float64 { slices.Sort(x); return x[len(x)/2] }
+	full := median(times[0])
+	b.ReportMetric(full, "s-full")
+	for i, name := range names[1:] {
+		b.ReportMetric(median(times[i+1])/full, name+"/full")
+	}
+}
+
+// gradientStep returns a function that computes loss and gradients once.
+func gradientStep(b *testing.B, backend compute.Backend, dir, quantized string, list []dataset.Example) func() time.Duration {
+	b.Helper()
+	fail := func(err error) {
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	m, err := salamandra.Load(context.Background(), backend, dir, salamandra.Options{Dtype: "float32", Quantize: quantized})
+	fail(err)
+	b.Cleanup(func() { _ = m.Close() })
+	layers, err := lora.Inject(m, lora.DefaultConfig(), 1)
+	fail(err)
+	opts := dataset.DefaultPlanOptions()
+	opts.BatchSize = len(list)
+	plan, _, err := dataset.NewPlan(list, nil, opts)
+	fail(err)
+	tr, err := New(m, layers, plan, nil, DefaultConfig())
+	fail(err)
+	b.Cleanup(tr.Close)
+	batch, err := plan.Batch(plan.Epoch(0, 0)[0])
+	fail(err)
+	p, err := tr.gradientProgram(inputOf(b, m, batch))
+	fail(err)
+	step := func() time.Duration {
+		start := time.Now()
+		out, err := p.Call(append([]any{layers.Params()}, argumentsOf(b, m, batch)...)...)
+		fail(err)
+		tensors.MustCopyFlatData[float32](out[1])
+		took := time.Since(start)
+		for _, x := range out {
+			x.MustFinalizeAll()
+		}
+		return took
+	}
+	step() // without what is done once
+	return step
+}
