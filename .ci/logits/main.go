@@ -17,27 +17,29 @@ import (
 
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/generate"
 )
 
 func main() {
 	model := flag.String("model", "", "model directory")
 	adapter := flag.String("adapter", "", "adapter directory")
 	prompts := flag.String("prompts", "", "JSONL of {\"ids\": [...]}")
-	generate := flag.Int("generate", 0, "print this many greedy tokens instead of logits")
+	quantize := flag.String("quantize", "", "4bit or 8bit: quantise the base")
+	tokens := flag.Int("generate", 0, "print this many greedy tokens instead of logits")
 	backend := flag.String("backend", "xla:cpu", "backend")
 	flag.Parse()
-	if err := run(*model, *adapter, *prompts, *generate, *backend); err != nil {
+	if err := run(*model, *adapter, *quantize, *prompts, *tokens, *backend); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(modelDir, adapterDir, prompts string, generate int, backend string) error {
+func run(modelDir, adapterDir, quantize, prompts string, tokens int, backend string) error {
 	ctx := context.Background()
 	b, err := compute.NewWithConfig(backend)
 	if err != nil {
 		return err
 	}
-	m, err := salamandra.Load(ctx, b, modelDir, salamandra.Options{Dtype: "float32"})
+	m, err := salamandra.Load(ctx, b, modelDir, salamandra.Options{Dtype: "float32", Quantize: quantize})
 	if err != nil {
 		return err
 	}
@@ -64,10 +66,10 @@ func run(modelDir, adapterDir, prompts string, generate int, backend string) err
 		if err := json.Unmarshal(lines.Bytes(), &p); err != nil {
 			return err
 		}
-		if generate > 0 {
-			opts := salamandra.DefaultGenerateOptions()
-			opts.MaxNewTokens = generate
-			g := salamandra.NewGenerator(m, layers)
+		if tokens > 0 {
+			opts := generate.DefaultOptions()
+			opts.MaxNewTokens = tokens
+			g := generate.New(m, layers)
 			answers, err := g.Generate(ctx, [][]int32{p.IDs}, opts)
 			if err != nil {
 				return err

@@ -1,0 +1,28 @@
+package finetune
+
+import (
+	"context"
+
+	"github.com/impulse-salamandra/finetune/lora/train"
+)
+
+// follows reports whether this process trains for rank 0 of several, which has the
+// output directory, the reports and the hooks.
+func (o *TrainOptions) follows() bool { return o.Ranks != nil && o.Ranks.Rank() > 0 }
+
+// processes is how many train together.
+func (o *TrainOptions) processes() int {
+	if o.Ranks == nil {
+		return 1
+	}
+	return o.Ranks.Size()
+}
+
+// leaveToRank0 takes out of the options what only rank 0 does.
+func (o *TrainOptions) leaveToRank0() {
+	o.OutputDir, o.Resume, o.ResumeAnyway, o.Overwrite = "", false, false, false
+	o.Samples, o.WandB, o.Hooks, o.Warn, o.Progress = 0, nil, TrainHooks{}, nil, nil
+}
+
+// follow trains for rank 0.
+func (r *run) follow(ctx context.Context) error { return r.trainer.Run(ctx, train.Hooks{}) }
