@@ -10,13 +10,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/impulse-salamandra/finetune"
 	"github.com/impulse-salamandra/finetune/chatml"
 	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
 )
 
-// TestOpen asks the service for a query, with a small model in the place of a
+// TestService asks the service for a query, with a small model in the place of a
 // merged one.
-func TestOpen(t *testing.T) {
+func TestService(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("..", "impulse", "demo", "tiny-salamandra"))))
 	tok, err := tokenizer.Load(dir)
@@ -26,11 +27,13 @@ func TestOpen(t *testing.T) {
 		Schema: json.RawMessage(`{"type": "object", "properties": {"lang": {"enum": ["CA", "ES", "EN"]}}, "required": ["lang"], "additionalProperties": false}`),
 	}
 	require.NoError(t, contract.Write(filepath.Join(dir, chatml.ContractFile)))
-	server, err := open(t.Context(), dir)
+	m, err := finetune.Open(t.Context(), dir, finetune.Options{Backend: "go"})
 	require.NoError(t, err)
-	defer server.Close()
+	defer m.Close()
+	server, err := newMux(m)
+	require.NoError(t, err)
 
-	ask := httptest.NewRequest("POST", "http://localhost/parse", strings.NewReader(`{"query": "energia solar"}`))
+	ask := httptest.NewRequest("POST", "http://localhost/ai/parse", strings.NewReader(`{"query": "energia solar"}`))
 	ask.Header.Set("Content-Type", "application/json")
 	answer := httptest.NewRecorder()
 	server.ServeHTTP(answer, ask)
