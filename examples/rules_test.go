@@ -6,8 +6,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -84,7 +86,12 @@ func (p *pkg) read(path string, file *ast.File) {
 	})
 }
 
-// library tells whether the package is for import by other programs.
+// path returns the package's path within the module, "" for the root.
+func (p *pkg) path() string {
+	return filepath.ToSlash(strings.TrimPrefix(strings.TrimPrefix(p.dir, ".."), string(filepath.Separator)))
+}
+
+// library reports whether the package is for import by other programs.
 func (p *pkg) library() bool {
 	return p.name != "main" && p.name != "" && !strings.HasSuffix(p.dir, "salamandratest")
 }
@@ -92,12 +99,12 @@ func (p *pkg) library() bool {
 func TestPackageDocs(t *testing.T) {
 	for _, p := range packages(t) {
 		if p.name == "" {
-			continue // tests alone
+			continue // only tests
 		}
 		if len(p.docs) != 1 {
 			t.Errorf("%s: package comment in %d files %v, want 1", p.dir, len(p.docs), p.docs)
 		}
-		if p.library() && p.dir != ".." && !p.example {
+		if p.library() && p.dir != ".." && !strings.Contains(p.dir, "/internal/") && !p.example {
 			t.Errorf("%s: no Example", p.dir)
 		}
 	}
@@ -124,43 +131,144 @@ func TestLibrariesStayQuiet(t *testing.T) {
 	}
 }
 
-// TestImportsPointOneWay checks the direction of the packages.
-func TestImportsPointOneWay(t *testing.T) {
-	allowed := map[string][]string{
-		"chatml":                 nil,
-		"evalx":                  {"evalx/page"},
-		"evalx/page":             nil,
-		"dataset":                {"chatml"},
-		"dataset/inspect":        {"chatml", "dataset", "evalx/page"},
-		"dataset/impulse":        {"chatml", "dataset", "evalx", "salamandra/safetensors"},
-		"salamandra/safetensors": nil,
-		"salamandra/tokenizer":   nil,
-		"salamandra/constrain":   nil,
-		"salamandra/hub":         nil,
-		"salamandra":             {"salamandra/safetensors", "salamandra/constrain"},
-		"lora":                   {"salamandra/safetensors", "chatml"},
-		"salamandra/serve":       {"salamandra", "salamandra/constrain", "chatml", "lora"},
-		"lora/train/tensorboard": nil,
-		"lora/train":             {"lora", "salamandra", "dataset", "salamandra/safetensors"},
+// ground are the packages that all others may import.
+var ground = []string{
+	"internal/answerfile",
+	"internal/atomicfile",
+	"internal/faults",
+	"internal/hub",
+	"internal/jsonpointer",
+	"internal/lang",
+	"internal/mpi",
+	"internal/page",
+	"internal/products",
+	"internal/pyrandom",
+	"internal/safetensors",
+	"internal/simd",
+	"internal/spreadsheet",
+	"internal/strictjson",
+	"internal/tensorboard",
+	"internal/tokenizerjson",
+	"internal/wandb",
+	"internal/weights",
+	"internal/wrongfile",
+}
+
+// mayImport says which packages of the module each package may import, beside the
+// ground. It has a row for every package but programs, which may import all, and the
+// root, the door, which may import all but the server that stands before it.
+var mayImport = map[string][]string{
+	"internal/safetensors":   {"internal/atomicfile", "internal/faults", "internal/wrongfile"},
+	"internal/runlog":        {"dataset", "dataset/inspect", "evalx", "internal/lengths", "lora/train"},
+	"internal/strictjson":    {"internal/faults"},
+	"internal/templatecheck": {"chatml"},
+	"internal/tokenizerjson": {"internal/faults", "internal/strictjson", "internal/wrongfile"},
+	"internal/wrongfile":     {"internal/faults"},
+	"internal/answers":       {"chatml", "dataset", "evalx", "salamandra/constrain"},
+	"internal/gobackend":     nil,
+	"internal/hub":           {"internal/atomicfile", "internal/wrongfile"},
+	"internal/lengths":       {"dataset"},
+	"internal/modelfiles":    {"internal/quantize", "salamandra/llama"},
+	"internal/prompt":        {"chatml", "salamandra/constrain", "salamandra/generate"},
+	"internal/quantize":      nil,
+
+	"chatml": nil,
+
+	"evalx":         nil,
+	"evalx/report":  {"evalx"},
+	"evalx/impulse": {"dataset/impulse", "evalx", "evalx/report"},
+
+	"dataset":         {"chatml"},
+	"dataset/augment": {"chatml", "dataset"},
+	"dataset/inspect": {"chatml", "dataset", "internal/lengths"},
+	"dataset/impulse": {"chatml", "dataset", "evalx"},
+
+	"salamandra/tokenizer":      nil,
+	"salamandra/constrain":      nil,
+	"salamandra/llama":          nil,
+	"salamandra":                {"internal/modelfiles", "internal/quantize", "salamandra/llama"},
+	"salamandra/salamandratest": {"internal/gobackend", "internal/modelfiles", "internal/quantize", "salamandra", "salamandra/llama", "salamandra/xlacache"},
+	"salamandra/device":         {"internal/gobackend", "salamandra"},
+	"salamandra/xlacache":       nil,
+	"salamandra/generate":       {"salamandra", "salamandra/constrain"},
+	"salamandra/gguf":           {"chatml", "internal/modelfiles", "internal/templatecheck", "lora", "salamandra/llama"},
+	"salamandra/serve":          {"", "chatml", "lora", "salamandra/constrain", "salamandra/generate"},
+
+	"lora/internal/update": nil,
+	"lora": {"chatml", "internal/modelfiles", "internal/quantize", "internal/templatecheck", "lora/internal/update", "salamandra", "salamandra/device",
+		"salamandra/llama", "salamandra/tokenizer"},
+	"lora/train": {"dataset", "internal/quantize", "lora", "salamandra", "salamandra/llama"},
+}
+
+// importFault says why the package called name must not import another of the
+// module, "" if it may.
+func importFault(name, imported string) string {
+	may, listed := mayImport[name]
+	switch {
+	case strings.HasPrefix(imported, "examples"):
+		return "nothing imports a program"
+	case slices.Contains(may, imported):
+		return ""
+	case slices.Contains(ground, imported) && !slices.Contains(ground, name):
+		return ""
+	case name == "" && imported != "salamandra/serve":
+		return ""
+	case !listed && !slices.Contains(ground, name) && name != "":
+		return "the package is in no table of examples/rules_test.go"
 	}
+	return "see the table in examples/rules_test.go"
+}
+
+// TestImportsPointOneWay checks the direction of the packages, of which every one
+// has its place.
+func TestImportsPointOneWay(t *testing.T) {
+	seen := map[string]bool{}
 	for _, p := range packages(t) {
-		name := filepath.ToSlash(strings.TrimPrefix(p.dir, "../"))
-		may, known := allowed[name]
-		if !known {
-			continue
+		if p.name == "" || p.name == "main" {
+			continue // tests or a program
+		}
+		name := p.path()
+		seen[name] = true
+		if _, listed := mayImport[name]; !listed && !slices.Contains(ground, name) && name != "" {
+			t.Errorf("%s has no row in the tables of examples/rules_test.go", name)
 		}
 		for path, file := range p.imports {
-			own, inside := strings.CutPrefix(path, module+"/")
-			if !inside {
-				continue
+			if own, inside := strings.CutPrefix(path, module); inside {
+				if why := importFault(name, strings.TrimPrefix(own, "/")); why != "" {
+					t.Errorf("%s imports %s: %s", file, path, why)
+				}
 			}
-			ok := false
-			for _, m := range may {
-				ok = ok || m == own
-			}
-			if !ok {
-				t.Errorf("%s imports %s, which %s must not", file, own, name)
-			}
+		}
+	}
+	for _, name := range append(slices.Sorted(maps.Keys(mayImport)), ground...) {
+		if !seen[name] {
+			t.Errorf("%s is in a table of examples/rules_test.go and is no package", name)
+		}
+	}
+}
+
+// TestImportRules: the rules that the tables stand for.
+func TestImportRules(t *testing.T) {
+	for _, row := range []struct {
+		name, imported string
+		allowed        bool
+	}{
+		{"", "salamandra/serve", false},
+		{"", "lora/train", true},
+		{"", "internal/faults", true},
+		{"", "examples/impulse", false},
+		{"salamandra/serve", "", true},
+		{"lora", "", false},
+		{"lora", "lora/train", false},
+		{"chatml", "internal/strictjson", true},
+		{"chatml", "dataset", false},
+		{"internal/faults", "internal/strictjson", false},
+		{"internal/strictjson", "internal/faults", true},
+		{"no/such", "internal/faults", true},
+		{"no/such", "chatml", false},
+	} {
+		if why := importFault(row.name, row.imported); (why == "") != row.allowed {
+			t.Errorf("%q imports %q: %q, want allowed %v", row.name, row.imported, why, row.allowed)
 		}
 	}
 }

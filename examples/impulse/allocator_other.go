@@ -3,5 +3,3 @@
 package main
 
 func tuneAllocator() {}
-
-func trimMemory() {}

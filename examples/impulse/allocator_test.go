@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/impulse-salamandra/finetune/salamandra/device"
 )
 
 // TestTuneAllocator: where there is a plugin for the CPU the program starts anew,
@@ -18,8 +20,8 @@ func TestTuneAllocator(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(plugins, "pjrt_c_api_cpu_plugin.so"), nil, 0o755))
 	for _, row := range []struct{ name, plugins, set, want string }{
 		{"no plugin", none, "", ""},
-		{"a plugin", plugins, "", tunables},
-		{"other settings", plugins, "glibc.rtld.nns=4", "glibc.rtld.nns=4:" + tunables},
+		{"a plugin", plugins, "", device.GlibcTunables},
+		{"other settings", plugins, "glibc.rtld.nns=4", "glibc.rtld.nns=4:" + device.GlibcTunables},
 		{"the user's settings", plugins, "glibc.malloc.arena_max=8", "glibc.malloc.arena_max=8"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -2,14 +2,23 @@
 
 package main
 
-import "github.com/gomlx/go-xla/compute/xla"
+import (
+	"os"
+	"sync"
 
-const haveXLA = true
+	_ "github.com/gomlx/go-xla/compute/xla" // found by package device
+	"github.com/gomlx/go-xla/pjrt"
 
-// xlaPlugins lists the PJRT plugins in the search path by name, such as "cpu"
-// or "cuda". It finds none where one of them is broken, of which go-xla prints the
-// reason before it panics.
-func xlaPlugins() (names []string) {
-	defer func() { _ = recover() }()
-	return xla.GetAvailablePlugins()
-}
+	"github.com/impulse-salamandra/finetune/salamandra/xlacache"
+)
+
+// keepPrograms keeps on disk what XLA compiles for the CPU, from the first call on.
+var keepPrograms = sync.OnceValue(func() error {
+	path, ok := pjrt.AvailablePlugins()["cpu"]
+	dir := os.Getenv(programsVar)
+	if !ok || dir == "off" {
+		return nil
+	}
+	_, err := xlacache.Keep("cpu", path, xlacache.Options{Dir: dir}, pjrt.RegisterPreloadedPlugin)
+	return err
+})

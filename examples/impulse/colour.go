@@ -8,7 +8,7 @@ import (
 	"golang.org/x/term"
 )
 
-// isTerminal tells whether w is a terminal that shows colours.
+// isTerminal reports whether w is a terminal that shows colours.
 func isTerminal(w io.Writer) bool {
 	if s, ok := w.(*standardOutput); ok {
 		w = s.Writer
@@ -18,8 +18,7 @@ func isTerminal(w io.Writer) bool {
 }
 
 // passedLine and failedLine are the lines of a summary that are coloured. The
-// text they match is the program's own: answers are quoted and do not begin a
-// line with these words.
+// text they match is the program's own: a summary holds no answers.
 var (
 	passedLine = regexp.MustCompile(`(?m)^ *Passed: .*$|^PASSED .*$`)
 	failedLine = regexp.MustCompile(`(?m)^ *Failed: .*$|^FAILED .*$`)

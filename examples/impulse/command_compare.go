@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -10,23 +9,19 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/impulse-salamandra/finetune/evalx"
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/evalx/report"
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
 )
-
-// errRulesDiffer: results that are to be compared were scored by different
-// rules.
-var errRulesDiffer = errors.New("scored by different rules")
 
 // compareOptions are the flags of compare.
 type compareOptions struct {
 	Report    string
 	Overwrite bool
-	Stats     evalx.CompareOptions
+	Seed      uint64
 }
 
 func newCompareCommand() *cobra.Command {
-	o := compareOptions{Stats: evalx.DefaultCompareOptions()}
+	var o compareOptions
 	cmd := &cobra.Command{
 		Use:   "compare A.json B.json [...]",
 		Short: "Compare saved scores question by question",
@@ -47,7 +42,7 @@ the difference with its 95 % interval (paired bootstrap).`,
 	}
 	cmd.Flags().StringVar(&o.Report, "report", "", "write a page for the browser")
 	cmd.Flags().BoolVar(&o.Overwrite, "overwrite", false, "replace the page if it exists")
-	cmd.Flags().Uint64Var(&o.Stats.Seed, "seed", o.Stats.Seed, "seed of the bootstrap")
+	cmd.Flags().Uint64Var(&o.Seed, "seed", 42, "seed of the bootstrap")
 	return cmd
 }
 
@@ -56,32 +51,19 @@ func runCompare(o compareOptions, paths []string, out io.Writer) error {
 	if err := checkOutputs(o.Overwrite, outputFile{"--report", o.Report}); err != nil {
 		return err
 	}
-	tasks, results, err := readAllResults(paths)
+	runs, err := readAllResults(paths)
 	if err != nil {
 		return err
 	}
-	var rivals []evalx.Rival
-	var faults []error
-	for i, path := range paths[1:] {
-		if tasks[i+1] != tasks[0] {
-			faults = append(faults, fmt.Errorf("%w: %s by %q, %s by %q", errRulesDiffer, paths[0], tasks[0], path, tasks[i+1]))
-			continue
-		}
-		comparison, err := evalx.Compare(results[0], results[i+1], o.Stats)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("%s and %s: %w", paths[0], path, err))
-			continue
-		}
-		rivals = append(rivals, evalx.Rival{Name: path, Results: results[i+1], Comparison: comparison})
-	}
-	if err := errors.Join(faults...); err != nil {
+	comparisons, err := report.Compare(runs[0], runs[1:], o.Seed)
+	if err != nil {
 		return err
 	}
-	for i, rival := range rivals {
+	for i, c := range comparisons {
 		if i > 0 {
 			fmt.Fprintln(out)
 		}
-		if err := evalx.WriteComparison(out, paths[0], rival.Name, rival.Comparison); err != nil {
+		if err := report.WriteComparison(out, c); err != nil {
 			return err
 		}
 	}
@@ -89,11 +71,10 @@ func runCompare(o compareOptions, paths []string, out io.Writer) error {
 		return nil
 	}
 	var page bytes.Buffer
-	opts := evalx.HTMLOptions{Title: "IMPULSE: comparison", Task: tasks[0], QuestionPath: "meta.original_query"}
-	if err := evalx.WriteComparisonHTML(&page, opts, paths[0], results[0], rivals); err != nil {
+	if err := report.WriteComparisonHTML(&page, "Comparison with "+paths[0], comparisons...); err != nil {
 		return err
 	}
-	if err := safetensors.WriteFile(o.Report, page.Bytes()); err != nil {
+	if err := atomicfile.Write(o.Report, page.Bytes()); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(out, "\nreport written to %s\n", o.Report)
@@ -101,17 +82,16 @@ func runCompare(o compareOptions, paths []string, out io.Writer) error {
 }
 
 // readAllResults reads saved results and reports the faults of all files.
-func readAllResults(paths []string) (tasks []string, results [][]evalx.Result, err error) {
+func readAllResults(paths []string) ([]report.Run, error) {
+	var runs []report.Run
 	var faults []error
 	for _, path := range paths {
 		data, err := os.ReadFile(path)
-		var task string
-		var read []evalx.Result
+		var r report.Run
 		if err == nil {
-			task, read, err = evalx.ReadJSON(path, data)
+			r, err = report.ReadJSON(path, data)
 		}
-		faults = append(faults, err)
-		tasks, results = append(tasks, cmp.Or(task, "unnamed")), append(results, read)
+		faults, runs = append(faults, err), append(runs, r)
 	}
-	return tasks, results, errors.Join(faults...)
+	return runs, errors.Join(faults...)
 }

@@ -9,13 +9,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/impulse-salamandra/finetune/evalx"
-	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/device"
+	"github.com/impulse-salamandra/finetune/salamandra/generate"
 )
 
 // demoFiles are a tiny pretrained model and a few annotated queries.
@@ -37,7 +39,7 @@ func newDemoCommand() *cobra.Command {
 queries that are part of this program: prepare, train, validate before and
 after, merge, validate the merged model. It needs no network and no plugin and
 takes about a minute on two cores.`,
-		Args: cobra.NoArgs,
+		Args: flagsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -50,7 +52,7 @@ takes about a minute on two cores.`,
 // demo is the state of one run.
 type demo struct {
 	dir      string
-	device   device
+	device   *device.Device
 	out, log io.Writer
 	scores   []demoScore
 }
@@ -70,13 +72,12 @@ func runDemo(ctx context.Context, o demoOptions, out, log io.Writer) error {
 		return err
 	}
 	defer remove()
-	device, line, err := openBackend(o.Backend)
+	dev, err := openDevice(o.Backend, out)
 	if err != nil {
 		return err
 	}
-	defer device.backend.Finalize()
-	fmt.Fprintln(out, line)
-	d := &demo{dir: dir, device: device, out: out, log: log}
+	defer dev.Close()
+	d := &demo{dir: dir, device: dev, out: out, log: log}
 	if err := os.CopyFS(dir, mustSub(demoFiles, "demo")); err != nil {
 		return err
 	}
@@ -159,44 +160,36 @@ func (d *demo) prepare(ctx context.Context) error {
 func (d *demo) train(ctx context.Context) error {
 	var o trainOptions
 	o.addFlags(new(cobra.Command)) // the defaults
-	o.Model, o.Data, o.OutputDir = d.path("tiny-salamandra"), d.path("train.jsonl"), d.path("adapter")
-	o.BatchSize, o.MaxLength, o.EvalSplit, o.Date, o.args = 3, 512, 0, "2024-09-30", []byte("{}\n")
+	o.Model, o.Data, o.OutputDir, o.Device = d.path("tiny-salamandra"), d.path("train.jsonl"), d.path("adapter"), d.device
+	o.Plan.BatchSize, o.MaxLength, o.Split.Fraction, o.Contract.Date = 3, 512, 0, "2024-09-30"
 	o.LoRA.Rank, o.LoRA.Alpha, o.LoRA.Dropout = 8, 16, 0
 	o.Train.Epochs, o.Train.LearningRate = 1, 6e-3
-	if err := o.check(); err != nil {
-		return err
-	}
-	data, err := o.readData(ctx, o.Model, d.out)
-	if err != nil {
-		return err
-	}
-	return o.train(ctx, d.device, o.Model, data, d.out, d.log)
+	return runTrain(ctx, &o, d.out, d.log)
 }
 
 func (d *demo) merge(ctx context.Context) error {
-	return runMerge(ctx, mergeOptions{AdapterPaths: []string{d.path("adapter")}, OutputPath: d.path("merged"), Dtype: "keep", VerifyDtype: "float32"}, d.out, d.log)
+	return runMerge(ctx, mergeOptions{AdapterPaths: []string{d.path("adapter")}, OutputPath: d.path("merged"), Base: "stored", Dtype: "keep", VerifyDtype: "float32"}, d.out, d.log)
 }
 
 func (d *demo) validate(ctx context.Context, name, model string, constrained bool) error {
 	o := validateOptions{
-		promptedOptions: promptedOptions{ModelPath: d.path(model), Dtype: "auto"},
-		TestFile:        d.path("data/test_set.json"),
-		Rules:           standardRules, Constrained: constrained,
-		Generate: salamandra.DefaultGenerateOptions(),
+		modelOptions: modelOptions{ModelPath: d.path(model), Dtype: "auto"},
+		TestFile:     d.path("data/test_set.json"), Rules: "auto", Constrained: strconv.FormatBool(constrained),
+		Generate: generate.DefaultOptions(),
 	}
-	if name == "before" { // nothing tells yet how it is prompted
+	if name == "before" { // nothing says yet how it is prompted
 		o.PromptFile = d.path("data/system_prompt.txt")
 	}
 	o.Generate.MaxNewTokens, o.BatchSize = 256, 20
-	batches, err := o.readQueries(ctx, d.out)
+	t, err := o.readTest(ctx, d.out, d.log)
 	if err != nil {
 		return err
 	}
-	s, err := o.validate(ctx, d.device, batches, d.out, d.log)
+	runs, err := o.ask(ctx, d.device, t, d.out, d.log)
 	if err != nil {
 		return err
 	}
-	c := evalx.Summarize(s.results).Overall
+	c := evalx.Summarize(runs[0].Results).Overall
 	d.scores = append(d.scores, demoScore{name, c})
 	fmt.Fprintf(d.out, "valid JSON %v, schema %v, fields %v\n", c.ValidJSON, c.Compliant, c.Fields)
 	return nil

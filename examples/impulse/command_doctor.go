@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gomlx/compute"
@@ -16,7 +17,8 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/spf13/cobra"
 
-	"github.com/impulse-salamandra/finetune/salamandra/hub"
+	"github.com/impulse-salamandra/finetune/internal/hub"
+	"github.com/impulse-salamandra/finetune/salamandra/device"
 )
 
 func newDoctorCommand() *cobra.Command {
@@ -24,7 +26,7 @@ func newDoctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Show what this machine can compute on, what is missing, and how to get it",
-		Args:  cobra.NoArgs,
+		Args:  flagsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDoctor(cmd.Context(), backend, cmd.OutOrStdout())
 		},
@@ -42,22 +44,23 @@ func runDoctor(ctx context.Context, flag string, out io.Writer) error {
 	line("program", "%s, %s/%s, %d threads", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0))
 	line("cgo", "%s", map[bool]string{
 		true:  "yes: XLA can be used",
-		false: "no: Go backend alone (build with CGO_ENABLED=1 and a C compiler for XLA)",
-	}[haveXLA])
+		false: "no: only the Go backend (build with CGO_ENABLED=1 and a C compiler for XLA)",
+	}[device.HasXLA()])
 	line("Go backend", "yes, float32%s", simdNote())
-	plugins := xlaPlugins()
+	plugins := device.Plugins()
 	switch {
 	case len(plugins) > 0:
 		line("XLA plugins", "%s", strings.Join(plugins, ", "))
-	case haveXLA:
+	case device.HasXLA():
 		line("XLA plugins", "none in ~/.local/lib/go-xla, /usr/local/lib/go-xla or $PJRT_PLUGIN_LIBRARY_PATH")
 	}
 	if !slices.Contains(plugins, "cpu") {
 		line("", "for XLA on the CPU (3 to 20 times faster): bash docs/install-xla-cpu.sh")
 	}
-	line("GPU", "%s", gpu(ctx))
-	if nvidiaDevice() && !slices.ContainsFunc(plugins, isCUDA) {
-		line("", "for CUDA: pip install 'jax[cuda13]' && bash docs/install-xla-cuda.sh")
+	facts, card := gpu(ctx)
+	line("GPU", "%s", facts)
+	if card != nil {
+		line("CUDA plugin", "%s", card.plugin())
 	}
 	if env := os.Getenv(compute.ConfigEnvVar); env != "" {
 		line(compute.ConfigEnvVar, "%s", env)
@@ -68,14 +71,14 @@ func runDoctor(ctx context.Context, flag string, out io.Writer) error {
 	if dir, err := hub.CacheDir(); err == nil {
 		line("models", "local directories, and hub ids found in %s", dir)
 	}
-	d, chosen, err := openBackend(flag)
+	d, err := device.Open(flag)
 	if err != nil {
 		return err
 	}
-	defer d.backend.Finalize()
-	line("chosen", "%s", strings.TrimPrefix(chosen, "backend "))
-	line("device", "%s", d.backend.DeviceDescription(0))
-	line("dtypes", "%s", workingDtypes(d.backend))
+	defer d.Close()
+	line("chosen", "%s", strings.TrimPrefix(d.String(), "backend "))
+	line("device", "%s", d.Backend.DeviceDescription(0))
+	line("dtypes", "%s", workingDtypes(d.Backend))
 	return nil
 }
 
@@ -87,16 +90,56 @@ func simdNote() string {
 	return " (build with GOEXPERIMENT=simd for faster matrix products)"
 }
 
-// gpu describes the NVIDIA GPU as its driver does.
-func gpu(ctx context.Context) string {
-	if !nvidiaDevice() {
-		return "no NVIDIA device"
+// gpuCard is what decides which plugin an NVIDIA GPU needs, the first one where
+// there are several.
+type gpuCard struct {
+	capability float64 // 8.6 of an RTX 3090
+	driver     int     // the major version
+}
+
+// gpu describes the NVIDIA GPU as its driver does; the card is nil if there is none
+// or the driver does not answer.
+func gpu(ctx context.Context) (facts string, card *gpuCard) {
+	if !device.HasGPU() {
+		return "no NVIDIA device", nil
 	}
-	text, err := exec.CommandContext(ctx, "nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader").Output()
+	text, err := exec.CommandContext(ctx, "nvidia-smi", "--query-gpu=name,memory.total,driver_version,compute_cap", "--format=csv,noheader").Output()
 	if err != nil {
-		return fmt.Sprintf("NVIDIA device, but nvidia-smi fails: %v", err)
+		return fmt.Sprintf("NVIDIA device, but nvidia-smi fails: %v", err), nil
 	}
-	return strings.Join(strings.Split(strings.TrimSpace(string(text)), "\n"), "; ")
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.Join(lines, "; "), parseCard(lines[0])
+}
+
+// parseCard reads "NVIDIA A100, 81920 MiB, 580.65.06, 8.0", nil if it is not such a
+// line.
+func parseCard(line string) *gpuCard {
+	fields := strings.Split(line, ", ")
+	if len(fields) < 4 {
+		return nil
+	}
+	major, _, _ := strings.Cut(fields[2], ".")
+	driver, err := strconv.Atoi(major)
+	capability, capErr := strconv.ParseFloat(fields[3], 64)
+	if err != nil || capErr != nil {
+		return nil
+	}
+	return &gpuCard{capability, driver}
+}
+
+// plugin says which of JAX's CUDA plugins the card needs. CUDA 13 has left cards
+// before Turing, such as the V100, and wants driver 580; CUDA 12 wants 525.
+func (c gpuCard) plugin() string {
+	const then = " && eval \"$(bash docs/install-xla-cuda.sh)\""
+	switch {
+	case c.driver < 525:
+		return fmt.Sprintf("none for driver %d: update it to 525 or newer, for CUDA 12, or 580, for CUDA 13", c.driver)
+	case c.capability < 7.5:
+		return "CUDA 12, the last for this card: pip install 'jax[cuda12]'" + then
+	case c.driver < 580:
+		return fmt.Sprintf("CUDA 12, for driver %d: pip install 'jax[cuda12]'%s", c.driver, then)
+	}
+	return "CUDA 13: pip install 'jax[cuda13]'" + then
 }
 
 // workingDtypes multiplies two small matrices in each dtype a model can have.

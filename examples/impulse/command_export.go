@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/salamandra/gguf"
 )
 
@@ -29,14 +29,14 @@ func newExportCommand() *cobra.Command {
 			"An adapter is loaded there with --lora; it can have neither DoRA nor a quantised base.",
 		Example: `  impulse export --model-path models/impulse-merged --output impulse.gguf --type q8_0
   impulse export --adapter-path models/impulse --output impulse-lora.gguf`,
-		Args: cobra.NoArgs,
+		Args: flagsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runExport(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.ModelPath, "model-path", "", "model directory; with --adapter-path its base, if it is not where the adapter says")
-	f.StringVar(&o.AdapterPath, "adapter-path", "", "adapter directory, to write the adapter alone")
+	f.StringVar(&o.AdapterPath, "adapter-path", "", "adapter directory, to write only the adapter")
 	f.StringVar(&o.Output, "output", "", "file to write (required)")
 	f.StringVar(&o.Type, "type", "f32", "format of the matrices: f32, f16, bf16 or q8_0")
 	return cmd
@@ -51,9 +51,8 @@ func runExport(ctx context.Context, o exportOptions, out, log io.Writer) error {
 	if o.ModelPath == "" && o.AdapterPath == "" {
 		faults = append(faults, errors.New("--model-path or --adapter-path is required"))
 	}
-	t, err := gguf.ParseType(o.Type)
-	if err != nil {
-		faults = append(faults, fmt.Errorf("--type: %w", err))
+	if !slices.Contains(gguf.Types(), strings.ToLower(o.Type)) {
+		faults = append(faults, fmt.Errorf("--type %q, want one of %s", o.Type, strings.Join(gguf.Types(), ", ")))
 	}
 	if err := errors.Join(faults...); err != nil {
 		return err
@@ -62,50 +61,37 @@ func runExport(ctx context.Context, o exportOptions, out, log io.Writer) error {
 	if o.AdapterPath != "" {
 		export = exportAdapter
 	}
-	report, err := export(ctx, o, t, log)
+	report, err := export(ctx, o, log)
 	if err != nil {
 		return err
 	}
 	for _, w := range report.Warnings {
 		fmt.Fprintf(out, "warning: %s\n", w)
 	}
-	fmt.Fprintf(out, "wrote %d tensors as %v to %s\n", report.Tensors, t, o.Output)
+	fmt.Fprintf(out, "wrote %d tensors as %s to %s\n", report.Tensors, strings.ToLower(o.Type), o.Output)
 	return nil
 }
 
 // exportModel writes a whole model.
-func exportModel(ctx context.Context, o exportOptions, t gguf.Type, log io.Writer) (gguf.Report, error) {
+func exportModel(ctx context.Context, o exportOptions, log io.Writer) (gguf.Report, error) {
 	dir, err := findModel(ctx, "--model-path", o.ModelPath, log)
 	if err != nil {
 		return gguf.Report{}, err
 	}
 	bar := newProgress(log, "exporting")
 	report, err := gguf.ExportModel(ctx, gguf.ModelOptions{
-		Model: dir, Output: o.Output, Type: t,
-		Progress: func(done, total int) { bar.set(int64(done), int64(total), "") },
+		Model: dir, Output: o.Output, Type: o.Type,
+		Progress: func(_ string, done, total int64) { bar.set(done, total, "") },
 	})
 	bar.done()
 	return report, err
 }
 
-// exportAdapter writes an adapter, with one scale for all its modules, as
-// llama.cpp knows no other.
-func exportAdapter(ctx context.Context, o exportOptions, t gguf.Type, log io.Writer) (gguf.Report, error) {
-	adapter, err := lora.ReadAdapter(o.AdapterPath)
+// exportAdapter writes an adapter.
+func exportAdapter(ctx context.Context, o exportOptions, log io.Writer) (gguf.Report, error) {
+	base, err := findBase(ctx, o.AdapterPath, o.ModelPath, false, log)
 	if err != nil {
 		return gguf.Report{}, err
 	}
-	base, err := findBase(ctx, adapter, o.ModelPath, false, log)
-	if err != nil {
-		return gguf.Report{}, err
-	}
-	dir, err := os.MkdirTemp("", "impulse-adapter-")
-	if err != nil {
-		return gguf.Report{}, err
-	}
-	defer os.RemoveAll(dir)
-	if err := adapter.FoldScale().Write(dir); err != nil {
-		return gguf.Report{}, err
-	}
-	return gguf.ExportAdapter(ctx, gguf.AdapterOptions{Adapter: dir, Model: base, Output: o.Output, Type: t})
+	return gguf.ExportAdapter(ctx, gguf.AdapterOptions{Adapter: o.AdapterPath, Model: base, Output: o.Output, Type: o.Type})
 }

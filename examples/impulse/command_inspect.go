@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"strings"
 
@@ -16,8 +17,9 @@ import (
 	"github.com/impulse-salamandra/finetune/dataset/impulse"
 	"github.com/impulse-salamandra/finetune/dataset/inspect"
 	"github.com/impulse-salamandra/finetune/evalx"
-	"github.com/impulse-salamandra/finetune/evalx/lang"
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
+	"github.com/impulse-salamandra/finetune/internal/lang"
+	"github.com/impulse-salamandra/finetune/salamandra/llama"
 	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
 )
 
@@ -33,9 +35,9 @@ type inspectOptions struct {
 // aboutRun are flags of train that make no difference to inspect. They are
 // taken, but not listed.
 var aboutRun = []string{
-	"output-dir", "init-adapter", "quantize", "learning-rate", "lr-scheduler", "warmup-steps", "gradient-clip", "weight-decay", "lora-alpha", "lora-dropout",
-	"use-rslora", "lora-plus-ratio", "neftune-alpha", "resume", "resume-anyway", "save-steps", "save-total-limit", "metric", "constrained",
-	"early-stopping-patience", "average-checkpoints", "average-method", "average-rank", "test-file", "allow-test-overlap", "dry-run", "use-wandb", "report-samples",
+	"output-dir", "init-adapter", "learning-rate", "lr-scheduler", "warmup-steps", "gradient-clip", "weight-decay", "lora-alpha", "lora-dropout",
+	"use-rslora", "lora-plus-ratio", "neftune-alpha", "resume", "resume-anyway", "save-steps", "save-total-limit", "metric", "comparators", "constrained",
+	"early-stopping-patience", "average-checkpoints", "average-method", "average-rank", "test-file", "allow-test-overlap", "dry-run", "watch", "use-wandb", "report-samples",
 }
 
 func newInspectCommand() *cobra.Command {
@@ -51,7 +53,7 @@ It takes the flags of train, and ends with status 1 if train would refuse the
 data.`,
 		Example: `  impulse inspect --data impulse_training.jsonl --model BSC-LT/salamandra-7b-instruct
   impulse inspect --data impulse_training.jsonl --model models/base --batch-size 8 --html inspection.html --limit 20`,
-		Args: cobra.NoArgs,
+		Args: flagsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if config != "" {
 				if err := applyConfig(cmd, config); err != nil {
@@ -76,9 +78,13 @@ data.`,
 	return cmd
 }
 
-// check lists what is wrong with the flags before anything is read.
+// check lists what is wrong with the flags before anything is read. Flags about
+// the run are not looked at.
 func (o *inspectOptions) check() error {
-	faults := []error{o.Train.Validate(), o.LoRA.Validate(), o.checkChoices(), o.checkData(), o.checkBackend(), required("--model", o.Model), required("--data", o.Data)}
+	faults := []error{o.settle()}
+	plan := o.TrainOptions
+	plan.OutputDir, plan.DryRun, plan.Resume, plan.ResumeAnyway = "", true, false, false
+	faults = append(faults, plan.Validate())
 	if o.Limit < 0 {
 		faults = append(faults, fmt.Errorf("--limit %d, want 0 or more", o.Limit))
 	}
@@ -93,11 +99,11 @@ func runInspect(ctx context.Context, o inspectOptions, out, log io.Writer) error
 	if err := o.check(); err != nil {
 		return err
 	}
-	base, err := o.baseModel(ctx, log)
+	base, err := findModel(ctx, "--model", o.Model, log)
 	if err != nil {
 		return err
 	}
-	if err := warnTemplate(base, o.prompting().Template(), out); err != nil {
+	if err := warnTemplate(base, o.Contract.Template(), out); err != nil {
 		return err
 	}
 	r, said, err := o.inspect(base)
@@ -113,15 +119,24 @@ func runInspect(ctx context.Context, o inspectOptions, out, log io.Writer) error
 		}
 		facts = append(facts, estimates...)
 	}
-	if err := r.WriteText(out, inspect.TextOptions{Conversations: o.Limit, Colour: isTerminal(out), Facts: facts}); err != nil {
+	if err := r.WriteText(out, inspect.WriteOptions{Conversations: o.Limit, Colour: isTerminal(out), Facts: facts}); err != nil {
 		return err
+	}
+	if o.forecast.asked() && r.Train != nil {
+		f, err := o.newForecast(base, r.Train, r.Eval)
+		if err == nil {
+			err = f.write(out)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if o.HTML != "" {
 		var b bytes.Buffer
-		if err := r.WriteHTML(&b, inspect.HTMLOptions{Title: "Inspection: " + o.Data, Conversations: o.Limit, Facts: facts}); err != nil {
+		if err := r.WriteHTML(&b, inspect.WriteOptions{Title: "Inspection: " + o.Data, Conversations: o.Limit, Facts: facts}); err != nil {
 			return err
 		}
-		if err := safetensors.WriteFile(o.HTML, b.Bytes()); err != nil {
+		if err := atomicfile.Write(o.HTML, b.Bytes()); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "wrote %s\n", o.HTML)
@@ -132,12 +147,44 @@ func runInspect(ctx context.Context, o inspectOptions, out, log io.Writer) error
 // verdict is an error if train would refuse the data.
 func (o *inspectOptions) verdict(r *inspect.Report) error {
 	switch {
+	case r.Usable() && len(r.Answers) > 0 && o.schemaFile() != "":
+		return fmt.Errorf("train would refuse %s: %d answers do not comply with --schema %s", o.Data, len(r.Answers), o.Schema)
 	case r.Usable():
 		return nil
 	case r.Records == 0:
 		return fmt.Errorf("%s: no examples", o.Data)
 	}
-	return fmt.Errorf("train would refuse %s: %d faults, %d records too long", o.Data, len(r.Faults), len(r.Overlong)-len(r.Truncated))
+	if full := o.noRoom(r); full != nil {
+		return fmt.Errorf("train would refuse %s: --max-length %d: %w\n%s", o.Data, o.MaxLength, full, adviseLength(full))
+	}
+	var why []string
+	for _, w := range []struct {
+		n         int
+		one, many string
+	}{{len(r.Faults), "fault", "faults"}, {len(r.Overlong) - len(r.Truncated), "record too long", "records too long"}} {
+		switch {
+		case w.n == 1:
+			why = append(why, "1 "+w.one)
+		case w.n > 1:
+			why = append(why, fmt.Sprintf("%d %s", w.n, w.many))
+		}
+	}
+	return fmt.Errorf("train would refuse %s: %s", o.Data, strings.Join(why, " and "))
+}
+
+// noRoom sums up the records whose system message leaves no room, nil for none.
+func (o *inspectOptions) noRoom(r *inspect.Report) *dataset.NoRoomError {
+	full := dataset.NoRoomError{Limit: o.MaxLength}
+	for _, l := range r.Overlong {
+		if l.Instruction >= o.MaxLength {
+			full.Records++
+			full.Instruction, full.Longest = max(full.Instruction, l.Instruction), max(full.Longest, l.Tokens)
+		}
+	}
+	if full.Records == 0 {
+		return nil
+	}
+	return &full
 }
 
 // inspect reads the examples. It says which schema the answers were held
@@ -145,6 +192,9 @@ func (o *inspectOptions) verdict(r *inspect.Report) error {
 func (o *inspectOptions) inspect(base string) (r *inspect.Report, said string, err error) {
 	tok, err := tokenizer.Load(base)
 	if err != nil {
+		return nil, "", err
+	}
+	if err := o.readPrompt(); err != nil {
 		return nil, "", err
 	}
 	formats, err := dataFormats(o.PromptFile)
@@ -160,14 +210,16 @@ func (o *inspectOptions) inspect(base string) (r *inspect.Report, said string, e
 		return nil, "", err
 	}
 	defer reader.Close()
-	split := dataset.DefaultSplitOptions()
-	split.Fraction, split.Seed = o.EvalSplit, o.Train.Seed
-	r, err = inspect.Read(reader.Records(), inspect.Options{
+	config, err := llama.ReadConfig(base)
+	if err != nil {
+		return nil, "", err
+	}
+	r, err = inspect.Read(withSystem(reader.Records(), o.Contract.SystemPrompt), inspect.Options{
 		Builder: dataset.Builder{
-			Tokenizer: tok, Template: o.prompting().Template(),
-			MaxLength: o.MaxLength, Overlong: overlongPolicies[o.Overlong],
+			Tokenizer: tok, Template: o.Contract.Template(),
+			MaxLength: o.MaxLength, Overlong: o.TrainOptions.Overlong, Vocabulary: config.VocabSize,
 		},
-		Split: split, Plan: o.planOptions(), Decoder: tok, CheckAnswer: check,
+		Split: o.Split, Plan: o.Plan, Decoder: tok, CheckAnswer: check,
 		Identify: func(question string) string {
 			if l := lang.Identify(question); l != lang.Unknown {
 				return l
@@ -178,8 +230,24 @@ func (o *inspectOptions) inspect(base string) (r *inspect.Report, said string, e
 	return r, said, err
 }
 
-// answerCheck resolves --schema as [answerSchema] does, but takes the built-in
-// schema that most answers comply with: it is the others that one wants to see.
+// withSystem gives records without a system prompt one, as training does.
+func withSystem(records iter.Seq2[dataset.Record, error], prompt string) iter.Seq2[dataset.Record, error] {
+	return func(yield func(dataset.Record, error) bool) {
+		for r, err := range records {
+			if err == nil {
+				if r, err = r.WithSystem(prompt); err != nil {
+					err = dataset.Faults{{File: r.File, Line: r.Line, Record: r.ID, Err: fmt.Errorf("--prompt-file does not apply: %w", err)}}
+				}
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// answerCheck resolves --schema as train does, but takes the schema of IMPULSE's
+// that most answers comply with: it is the others that one wants to see.
 func (o *inspectOptions) answerCheck(formats []dataset.Format) (check func(string) error, said string, err error) {
 	switch o.Schema {
 	case "none":
@@ -217,12 +285,12 @@ func (o *inspectOptions) answerCheck(formats []dataset.Format) (check func(strin
 		best = 1
 	}
 	if 2*comply[best] <= answers {
-		return nil, "most fit no built-in schema, none was held against them (--schema FILE gives one)", nil
+		return nil, "held against no schema (--schema FILE gives one)", nil
 	}
-	return checks[best], fmt.Sprintf("held against the built-in schema, variant %s", variants[best]), nil
+	return checks[best], fmt.Sprintf("held against IMPULSE's schema, variant %s", variants[best]), nil
 }
 
-// violation tells what is wrong with an answer by a schema that compiles.
+// violation returns a check of answers against a schema that compiles.
 func violation(schema []byte) func(answer string) error {
 	compiled, err := evalx.CompileSchema("schema", schema)
 	return func(answer string) error {

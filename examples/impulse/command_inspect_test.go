@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/impulse-salamandra/finetune/dataset"
-	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/llama"
 )
 
 // TestInspect looks at IMPULSE's sample, prepared and as it was annotated.
@@ -23,7 +23,7 @@ func TestInspect(t *testing.T) {
 	require.Zero(t, status, errs)
 	for _, part := range []string{
 		"40 records, 40 of them can be trained on", "language CA: ", "training on 36 examples in ", " batches per epoch, shared prefix of 24 tokens", "memory: weights 0.01 GB", "evaluating on 4 examples",
-		"% of them padding", "answers: held against the built-in schema, variant current", ", at 0.01 TFLOP/s by --tflops; ",
+		"% of them padding", "answers: held against IMPULSE's schema, variant current", ", at 0.01 TFLOP/s by --tflops; ",
 		"<|im_start|>assistant\n⟦{\n  \"doc_type\": \"projects\"", "}<|im_end|>⟧\n", "wrote " + page,
 	} {
 		require.Contains(t, out, part)
@@ -63,7 +63,7 @@ func TestInspectBad(t *testing.T) {
 		require.NotRegexp(t, unsafe, out+errs, file)
 		if status != 0 {
 			refused++
-			require.Regexp(t, `^impulse: train would refuse .*: [0-9]+ faults, 0 records too long\n$|: no examples\n$`, errs, file)
+			require.Regexp(t, `^impulse: train would refuse .*: [0-9]+ faults?\n$|: no examples\n$`, errs, file)
 		}
 		trainStatus, _, _ := impulseMain(t, "train", "--dry-run", "--data", file, "--model", tinyModel, "--max-length", "2048", "--output-dir", filepath.Join(t.TempDir(), "o"), "--eval-split", "0")
 		require.Equal(t, trainStatus, status, "%s: train says otherwise", file)
@@ -84,7 +84,7 @@ func TestInspectBad(t *testing.T) {
 	require.Equal(t, 1, status)
 	require.NotRegexp(t, unsafe, out+errs)
 	require.Contains(t, out, `\x1b]0;owned\a\x1b[31m\u202e\r`)
-	require.Contains(t, out, "duplicate: records 1 and 2")
+	require.Contains(t, out, "is the id of records 1 and 2")
 }
 
 // TestInspectRefuses names every wrong flag.
@@ -97,16 +97,32 @@ func TestInspectRefuses(t *testing.T) {
 	data := prepared(t, 3)
 	status, _, errs = impulseMain(t, "inspect", "--data", data, "--model", tinyModel, "--max-length", "100")
 	require.Equal(t, 1, status)
-	require.Contains(t, errs, "0 faults, 3 records too long")
+	require.Contains(t, errs, ": 3 records too long")
 	status, _, errs = impulseMain(t, "inspect", "--data", data+"2", "--model", tinyModel)
 	require.Equal(t, 1, status)
 	require.Contains(t, errs, "no such file")
 }
 
+// TestMaxLengthBelowInstruction: a limit that the instruction fills is said as
+// such, once, with the way out.
+func TestMaxLengthBelowInstruction(t *testing.T) {
+	for _, command := range []string{"train", "inspect"} {
+		for _, policy := range []string{"error", "drop", "truncate-prompt"} {
+			args := []string{command, "--dry-run", "--data", impulseData + "batches/batch1.json", "--model", tinyModel, "--max-length", "1024", "--overlong", policy}
+			status, _, errs := impulseMain(t, args...)
+			require.Equal(t, 1, status)
+			require.Contains(t, errs, "--max-length 1024: the system message by itself takes 1724 tokens of a limit of 1024", args)
+			require.Contains(t, errs, "in 100 records, the longest of which has 2081 tokens", args)
+			require.Contains(t, errs, "--max-length 2081 takes every record", args)
+			require.Equal(t, 2, strings.Count(errs, "\n"), errs)
+		}
+	}
+}
+
 // TestPassOperations counts by hand: one block of width 2 with one head, a
 // feed-forward layer of 3, 5 tokens in the vocabulary.
 func TestPassOperations(t *testing.T) {
-	c := salamandra.Config{VocabSize: 5, HiddenSize: 2, IntermediateSize: 3, NumHiddenLayers: 1, NumAttentionHeads: 1, NumKeyValueHeads: 1, HeadDim: 2}
+	c := llama.Config{VocabSize: 5, HiddenSize: 2, IntermediateSize: 3, NumHiddenLayers: 1, NumAttentionHeads: 1, NumKeyValueHeads: 1, HeadDim: 2}
 	plan := &dataset.Plan{Prefix: make([]int32, 4), Shapes: []dataset.Shape{{B: 2, S: 8, N: 16, Batches: 10}}}
 	linear := 2.0 * (4*4 + 3*6) * (4 + 2*8)      // q, k, v, o of 2 x 2; gate, up, down of 2 x 3
 	attention := 4.0 * 2 * (4*4/2 + 2*8*(4+8/2)) // two products for each pair

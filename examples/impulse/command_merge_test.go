@@ -32,14 +32,17 @@ func TestMerge(t *testing.T) {
 		{name: "dare", args: []string{"--adapter-path", plain, "--adapter-path", rank, "--method", "dare", "--density", "0.3", "--seed", "7"}, out: []string{"merged 28 of 39"}},
 		{
 			name: "rejected", args: []string{"--adapter-path", plain, "--weights", "0.001", "--verify", "1"}, left: "rejected.rejected-*",
-			errs: []string{"merged model was rejected, and is kept in this directory", "merged model is not base and adapter"}, reason: "rounding takes such an update away",
+			errs: []string{"merged model was rejected, and is kept in this directory", "the merged model does not compute what base and adapter do"}, reason: "rounding takes such an update away",
 		},
 		{
 			name: "flags", args: []string{"--weights", "1", "--verify", "-1", "--verify-dtype", "x"}, reason: "all at once",
 			errs: []string{"--adapter-path is required", "--weights has 1 numbers for 0 adapters", "--verify is -1", `--verify-dtype is "x"`},
 		},
+		{
+			name: "flags of the method", args: []string{"--adapter-path", plain, "--dtype", "int8", "--method", "mean", "--density", "0.5", "--rank", "2"}, reason: "by their names",
+			errs: []string{`--dtype "int8", want keep`, `--method "mean", want linear`, "--rank 2 with --method mean", "--density 0.5 with --method mean"},
+		},
 		{name: "no adapter to compare with", args: []string{"--adapter-path", plain, "--method", "ties", "--density", "1", "--verify", "1"}, errs: []string{"--verify with --method ties"}},
-		{name: "too many prompts", args: []string{"--adapter-path", plain, "--verify", "1000"}, errs: []string{"--verify is 1000, there are "}},
 		{name: "no adapter", args: []string{"--adapter-path", dir}, errs: []string{"no adapter_config.json in " + dir + ": not an adapter directory"}},
 		{name: "another base", args: []string{"--adapter-path", filepath.Join(referenceModel, "..", "tiny-mha", "golden", "adapter-lora")}, errs: []string{"model.layers.0.mlp.down_proj.weight: tensor has the wrong shape"}},
 	} {

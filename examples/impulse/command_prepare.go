@@ -14,6 +14,7 @@ import (
 
 	"github.com/impulse-salamandra/finetune/dataset"
 	"github.com/impulse-salamandra/finetune/dataset/impulse"
+	"github.com/impulse-salamandra/finetune/internal/pyrandom"
 )
 
 // prepareOptions are the flags of prepare.
@@ -30,8 +31,9 @@ func newPrepareCommand() *cobra.Command {
 	var o prepareOptions
 	cmd := &cobra.Command{
 		Use:   "prepare",
-		Short: "Make training examples of annotated queries",
-		Long: `Make training examples of annotated queries.
+		Short: "Make training examples of IMPULSE's annotated queries; train reads other formats as they are",
+		Long: `Make training examples of annotated IMPULSE queries. Other data needs no
+preparation.
 
 Reads every batch file of a directory, a JSON array of records or an object
 with the array under "queries", and writes one example per line: the system
@@ -39,7 +41,7 @@ prompt, the query, the answer as JSON. Everything wrong with any file is
 reported at once, and then nothing is written.`,
 		Example: `  impulse prepare --input-dir data/training/batches --output-file data/training/impulse_training.jsonl \
       --prompt-file data/training/salamandra_finetuning_prompt.txt --validate --shuffle`,
-		Args: cobra.NoArgs,
+		Args: flagsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runPrepare(cmd.Context(), o, cmd.OutOrStdout())
 		},
@@ -59,7 +61,7 @@ reported at once, and then nothing is written.`,
 	return cmd
 }
 
-// runPrepare reads, checks and writes; out is told what was done.
+// runPrepare reads, checks and writes, and prints what was done to out.
 func runPrepare(ctx context.Context, o prepareOptions, out io.Writer) error {
 	if err := o.check(); err != nil {
 		return err
@@ -95,7 +97,7 @@ func runPrepare(ctx context.Context, o prepareOptions, out io.Writer) error {
 	}
 	order := "as in the files"
 	if o.Shuffle {
-		impulse.Shuffle(batches.Records, o.Seed)
+		pyrandom.Shuffle(batches.Records, o.Seed)
 		order = fmt.Sprintf("shuffled, seed %d", o.Seed)
 	}
 	fmt.Fprintf(out, "files:   %d of %s in %s\n", len(batches.Files), o.Pattern, o.InputDir)
@@ -109,7 +111,7 @@ func runPrepare(ctx context.Context, o prepareOptions, out io.Writer) error {
 	for i, r := range batches.Records {
 		examples[i] = r.Conversation(system, o.MergeSystemIntoUser)
 	}
-	if err := impulse.WriteJSONL(ctx, o.OutputFile, examples); err != nil {
+	if err := dataset.WriteFile(ctx, o.OutputFile, examples); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "wrote %s\n", o.OutputFile)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,17 +16,18 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune"
 	"github.com/impulse-salamandra/finetune/salamandra/serve"
 )
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
-	promptedOptions
+	modelOptions
 	Addr, Name, Backend   string
 	MaxBatch, Queue       int
 	KeyFile, AdminKeyFile string
 	AdaptersDir           string
+	MaxRank, Whitespace   int
 	Adapters, Hosts       []string
 	LogFormat             string
 	Serve                 serve.Options // limits and sampling
@@ -42,12 +44,12 @@ clients; /openapi.yaml describes all of it.`,
 		Example: `  impulse serve --model-path models/impulse-salamandra-merged
   impulse serve --model-path models/impulse-salamandra-ft --addr 0.0.0.0:8000 --api-key-file keys.txt --host api.example.cat
   curl localhost:8000/parse -H 'Content-Type: application/json' -d '{"query": "projectes sobre hidrogen verd"}'`,
-		Args: cobra.NoArgs,
+		Args: flagsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runServe(cmd.Context(), o, nil, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	o.promptedOptions.addFlags(cmd)
+	o.modelOptions.addFlags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.Addr, "addr", "127.0.0.1:8000", "address to listen on; one that other machines reach needs --api-key-file")
 	f.StringVar(&o.Name, "model-name", "", "what requests call the model; without it, the last element of --model-path")
@@ -56,6 +58,7 @@ clients; /openapi.yaml describes all of it.`,
 	f.IntVar(&o.Queue, "queue", 64, "requests that may wait; one more is answered with 503")
 	f.DurationVar(&o.Serve.Timeout, "timeout", o.Serve.Timeout, "longest time for an answer, waiting included")
 	f.IntVar(&o.Serve.MaxNewTokens, "max-new-tokens", o.Serve.MaxNewTokens, "longest answer in tokens")
+	f.IntVar(&o.Whitespace, "whitespace", 0, "bytes of white space that may stand between the parts of answers by schemas of requests, for models that were not trained on a layout; 0 keeps to the contract's")
 	f.Int64Var(&o.Serve.MaxBody, "max-body", o.Serve.MaxBody, "longest request in bytes")
 	f.Float64Var(&o.Serve.Rate, "rate-limit", 0, "requests per second and client (key or address); 0 for no limit")
 	f.StringVar(&o.KeyFile, "api-key-file", "", "file of API keys, one a line; blank lines and # lines are left out")
@@ -65,7 +68,8 @@ clients; /openapi.yaml describes all of it.`,
 	f.StringVar(&o.AdaptersDir, "adapters-dir", "", "directory of adapters that /admin/adapter may load, by name")
 	f.StringSliceVar(&o.Adapters, "adapters", nil, "adapters of --adapters-dir to serve from the start, beside the model; * for all")
 	f.IntVar(&o.MaxRank, "max-rank", 0, "adapters, that of the model too, are filled up to this rank, so that one takes another's place without compiling; 0 leaves them as they are")
-	f.Float64Var(&o.Serve.Sampling.Temperature, "temperature", 0, "0 takes the likeliest token; higher draws; chat requests may say otherwise")
+	addTextFlags(f, &o.Serve.Title, &o.Serve.Description, &o.Serve.Examples)
+	addSamplingFlags(f, &o.Serve.Sampling)
 	f.StringVar(&o.LogFormat, "log-format", "text", "lines of the log: text, json, or none")
 	return cmd
 }
@@ -82,13 +86,14 @@ func (o *serveOptions) check() error {
 	check(o.MaxBatch > 0, "--max-batch is %d, want 1 or more", o.MaxBatch)
 	check(o.Queue >= 0, "--queue is %d, want 0 or more", o.Queue)
 	check(o.Serve.Timeout > 0, "--timeout is %v, want more than 0", o.Serve.Timeout)
-	check(o.MaxRank == 0 || o.AdaptersDir != "", "--max-rank needs --adapters-dir: a model alone has nothing to change places with")
+	check(o.Whitespace >= 0 && o.Whitespace <= 1000, "--whitespace is %d, want 0 to 1000", o.Whitespace)
+	check(o.MaxRank == 0 || o.AdaptersDir != "", "--max-rank needs --adapters-dir: a model without adapters has nothing to swap")
 	check(o.MaxRank >= 0, "--max-rank is %d, want 0 or more", o.MaxRank)
 	check(len(o.Adapters) == 0 || o.AdaptersDir != "", "--adapters needs --adapters-dir")
 	check(slices.Contains([]string{"text", "json", "none"}, o.LogFormat), "--log-format is %q, want text, json or none", o.LogFormat)
 	check(o.AdaptersDir == "" || len(o.Adapters) > 0 || o.KeyFile != "" || o.AdminKeyFile != "",
 		"--adapters-dir without keys does nothing: give --api-key-file, which opens /admin/adapter, or --adapters")
-	return errors.Join(faults...)
+	return errors.Join(append(faults, checkSampling(o.Serve.Sampling))...)
 }
 
 // runServe serves until ctx ends. With a nil listener it makes the one of the
@@ -114,103 +119,77 @@ func runServe(ctx context.Context, o serveOptions, l net.Listener, out, log io.W
 	if err := serve.CheckListener(l, len(o.Serve.Keys) > 0 || o.Serve.Insecure); err != nil {
 		return fmt.Errorf("%w: --api-key-file FILE, or --insecure", err)
 	}
-	device, line, err := openBackend(o.Backend)
+	dev, err := openDevice(o.Backend, out)
 	if err != nil {
 		return err
 	}
-	defer device.backend.Finalize()
-	fmt.Fprintln(out, line)
-	p, err := openPrompted(ctx, device, o.promptedOptions, out, log)
+	defer dev.Close()
+	m, err := o.open(ctx, finetune.Options{Device: dev, MaxRank: o.MaxRank, Slots: o.MaxBatch, MaxNewTokens: o.Serve.MaxNewTokens, Whitespace: o.Whitespace, NoWarmUp: true}, out, log)
 	if err != nil {
 		return err
 	}
-	defer p.close()
-	server, err := o.newServer(ctx, p, log)
+	defer m.Close()
+	server, err := o.newServer(m, log)
 	if err != nil {
 		return err
 	}
 	defer server.Close()
+	if err := o.loadAdapters(ctx, server); err != nil {
+		return err
+	}
 	fmt.Fprintf(out, "listening on http://%s (the page for people is there too); stop with Ctrl-C\n", l.Addr())
 	return server.Serve(ctx, l)
 }
 
-// newServer puts the model, and the adapters beside it, behind the endpoints.
-func (o *serveOptions) newServer(ctx context.Context, p *prompted, log io.Writer) (*serve.Server, error) {
+// newServer puts the model behind the endpoints.
+func (o *serveOptions) newServer(m *finetune.Model, log io.Writer) (*serve.Server, error) {
 	s := o.Serve
-	s.Hosts, s.Tokenizer, s.StopTokens = o.Hosts, p.tokenizer, p.stop
-	s.Context = p.model.Config.MaxPositionEmbeddings
-	s.MaxNewTokens = min(s.MaxNewTokens, s.Context-1)
-	s.InFlight = o.MaxBatch + o.Queue
-	p.generator.Slots = o.MaxBatch
+	c := withTexts(m.Contract())
+	s.Title, s.Description = cmp.Or(s.Title, c.Title), cmp.Or(s.Description, c.Description)
+	if len(s.Examples) == 0 {
+		s.Examples = c.Examples
+	}
+	s.Hosts, s.InFlight, s.AdaptersDir = o.Hosts, o.MaxBatch+o.Queue, o.AdaptersDir
 	switch o.LogFormat {
 	case "text":
 		s.Logger = slog.New(slog.NewTextHandler(log, nil))
 	case "json":
 		s.Logger = slog.New(slog.NewJSONHandler(log, nil))
 	}
-	name := o.Name
-	if name == "" {
+	if s.Name = o.Name; s.Name == "" {
 		path, err := filepath.Abs(o.ModelPath)
 		if err != nil {
 			return nil, err
 		}
-		name = filepath.Base(path)
+		s.Name = filepath.Base(path)
 	}
-	if o.AdaptersDir == "" {
-		s.Models = []serve.Model{{Name: name, Engine: p.generator, Contract: p.contract}}
-		return serve.New(s)
-	}
-	// The generator of p answers nothing: what takes the place of the first
-	// model frees what that held.
-	engine := func(a salamandra.Adapter) (serve.Engine, func(), error) {
-		g, err := p.generator.With(a)
-		if err != nil {
-			return nil, nil, err
-		}
-		return g, g.Close, nil
-	}
-	first, free, err := engine(p.adapter)
-	if err != nil {
-		return nil, err
-	}
-	s.Models = []serve.Model{{Name: name, Engine: first, Contract: p.contract, Close: free}}
-	dir := serve.AdapterDir{Dir: o.AdaptersDir, Base: p.model, Contract: p.contract, MaxRank: o.MaxRank, Engine: engine}
-	// A merged model's contract names the weights it was made from.
-	if dir.Contract.BaseSHA256, err = hashWeights(ctx, p.base); err != nil {
-		return nil, err
-	}
-	models, err := o.loadAdapters(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	s.Models, s.Load = append(s.Models, models...), dir.Load
-	for _, m := range models {
-		if m.Name == name {
-			return nil, fmt.Errorf("--model-path and --adapters name two models %s: call the first otherwise, with --model-name", name)
-		}
-	}
-	return serve.New(s)
+	o.Name = s.Name
+	return serve.New(m, s)
 }
 
-// loadAdapters loads those that are served from the start.
-func (o *serveOptions) loadAdapters(ctx context.Context, dir serve.AdapterDir) ([]serve.Model, error) {
-	there, err := dir.Names()
+// loadAdapters loads the adapters that are served from the start, each under its
+// own name.
+func (o *serveOptions) loadAdapters(ctx context.Context, server *serve.Server) error {
+	if len(o.Adapters) == 0 {
+		return nil
+	}
+	there, err := server.Adapters()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	names := o.Adapters
 	if slices.Contains(names, "*") {
 		names = there
 	}
-	var models []serve.Model
 	for _, name := range names {
-		m, err := dir.Load(ctx, name)
-		if err != nil {
-			return nil, fmt.Errorf("--adapters %s: %w (in %s there are: %s)", name, err, dir.Dir, strings.Join(there, ", "))
+		if name == o.Name {
+			return fmt.Errorf("--model-path and --adapters name two models %s: call the first otherwise, with --model-name", name)
 		}
-		models = append(models, m)
+		if err := server.LoadAdapter(ctx, name, name); err != nil {
+			return fmt.Errorf("--adapters %s: %w (in %s there are: %s)", name, err, o.AdaptersDir, strings.Join(there, ", "))
+		}
 	}
-	return models, nil
+	return nil
 }
 
 // readKeys reads a file of keys.

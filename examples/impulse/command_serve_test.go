@@ -18,8 +18,8 @@ import (
 
 func testServeOptions() serveOptions {
 	return serveOptions{
-		promptedOptions: promptedOptions{ModelPath: filepath.Join("demo", "tiny-salamandra"), Dtype: "auto"},
-		Addr:            "127.0.0.1:0", Name: "tiny", Backend: "go", MaxBatch: 2, LogFormat: "text", Serve: serve.DefaultOptions(),
+		modelOptions: modelOptions{ModelPath: filepath.Join("demo", "tiny-salamandra"), Dtype: "auto"},
+		Addr:         "127.0.0.1:0", Name: "tiny", Backend: "go", MaxBatch: 2, LogFormat: "text", Serve: serve.DefaultOptions(),
 	}
 }
 
@@ -27,6 +27,7 @@ func testServeOptions() serveOptions {
 func TestServe(t *testing.T) {
 	o := testServeOptions()
 	o.PromptFile, o.KeyFile = filepath.Join(t.TempDir(), "prompt.txt"), filepath.Join(t.TempDir(), "keys")
+	o.Serve.Title = "Queries"
 	require.NoError(t, os.WriteFile(o.PromptFile, []byte("Parse the query."), 0o600))
 	require.NoError(t, os.WriteFile(o.KeyFile, []byte("# of the test\n\nkey-of-the-test-1\n"), 0o600))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,6 +53,11 @@ func TestServe(t *testing.T) {
 	require.Equal(t, 200, status, answer)
 	require.Contains(t, answer, `"original_query":"una pregunta privada"`)
 	require.Contains(t, answer, `"model":"tiny"`)
+	_, answer = ask("GET", "/v1/models", "")
+	require.Contains(t, answer, `"title":"Queries","description":"Questions on research`, "the flag's, and else IMPULSE's for its schema")
+	status, answer, errs := askMain("", "--url", l.Addr().String(), "--api-key", "key-of-the-test-1", "--json", "una altra pregunta")
+	require.Zero(t, status, errs)
+	require.Contains(t, answer, `"original_query":"una altra pregunta"`)
 	stop()
 	require.NoError(t, <-done)
 	require.Contains(t, log.String(), "route=/parse status=200")
@@ -59,7 +65,7 @@ func TestServe(t *testing.T) {
 	require.NotContains(t, log.String(), "key-of-the-test")
 }
 
-// TestServeRefusals: what is wrong with the flags is told before a model is
+// TestServeRefusals: what is wrong with the flags is reported before a model is
 // loaded.
 func TestServeRefusals(t *testing.T) {
 	dir := t.TempDir()
@@ -75,7 +81,8 @@ func TestServeRefusals(t *testing.T) {
 	}{
 		{"all at once", func(o *serveOptions) {
 			o.ModelPath, o.MaxBatch, o.Queue, o.MaxRank, o.LogFormat, o.Serve.Timeout = "", 0, -1, -1, "xml", 0
-		}, []string{"--model-path is required", "--max-batch is 0", "--queue is -1", "--max-rank is -1", `--log-format is "xml"`, "--timeout is 0s"}},
+			o.Serve.Sampling.TopP, o.Serve.Sampling.RepetitionPenalty = 2, 0
+		}, []string{"--top-p 2, want above 0 and at most 1; --repetition-penalty 0, want", "--model-path is required", "--max-batch is 0", "--queue is -1", "--max-rank is -1", `--log-format is "xml"`, "--timeout is 0s"}},
 		{"adapters from nowhere", func(o *serveOptions) { o.Adapters = []string{"a"} }, []string{"--adapters needs --adapters-dir"}},
 		{"directory without use", func(o *serveOptions) { o.AdaptersDir = dir }, []string{"--adapters-dir without keys does nothing"}},
 		{"rank without use", func(o *serveOptions) { o.MaxRank = 8 }, []string{"--max-rank needs --adapters-dir"}},

@@ -14,7 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/impulse-salamandra/finetune/chatml"
+	rules "github.com/impulse-salamandra/finetune/evalx/impulse"
 	"github.com/impulse-salamandra/finetune/lora"
+	"github.com/impulse-salamandra/finetune/salamandra/device"
 )
 
 // tinyModel is the demonstration's model.
@@ -48,9 +50,9 @@ func TestTrainMergeValidate(t *testing.T) {
 	dir := t.TempDir()
 	adapter, merged := filepath.Join(dir, "adapter"), filepath.Join(dir, "merged")
 	status, out, errs := impulseMain(t, "train", "--model", tinyModel, "--data", prepared(t, 4), "--output-dir", adapter,
-		"--epochs", "1", "--batch-size", "2", "--lora-r", "2", "--lora-alpha", "4", "--eval-split", "0.25", "--learning-rate", "1e-3", "--use-wandb")
+		"--epochs", "1", "--max-steps", "2", "--batch-size", "1", "--lora-r", "2", "--lora-alpha", "4", "--eval-split", "0.25", "--learning-rate", "1e-3", "--report-samples", "0", "--use-wandb")
 	require.Zero(t, status, errs)
-	for _, part := range []string{"backend go:ops_sequential (GOMLX_BACKEND)", "--use-wandb: metrics go to", "built-in schema, variant current", "adapter written to " + adapter} {
+	for _, part := range []string{"backend go:ops_sequential (GOMLX_BACKEND)", "Weights & Biases: wandb sync " + adapter, "IMPULSE's schema, variant current", "adapter written to " + adapter} {
 		require.Contains(t, out, part)
 	}
 
@@ -143,9 +145,9 @@ func TestTrainRefuses(t *testing.T) {
 		want []string
 	}{
 		{"nothing given", nil, []string{"--model is required", "--data is required", "--output-dir is required"}},
-		{"quantised base", []string{"--quantize", "4bit"}, []string{"--quantize 4bit: quantised bases are not supported yet"}},
+		{"quantised base", []string{"--quantize", "3bit"}, []string{`--quantize "3bit", want none, 4bit or 8bit`}},
 		{"numbers out of range", []string{"--epochs", "0", "--learning-rate", "-1", "--lora-r", "0", "--gradient-accumulation-steps", "0"},
-			[]string{"0 epochs", "learning rate -1", "r: invalid setting: 0", "accumulation over 0"}},
+			[]string{"0 epochs", "learning rate -1", "r: 0, want at least 1", "accumulation over 0"}},
 		{"output in use", []string{"--model", tinyModel, "--data", data, "--output-dir", full}, []string{"is not empty; choose another or say --overwrite"}},
 		{"a directory that is no model", []string{"--model", bare, "--data", data, "--output-dir", "out"}, []string{bare + " is not a model directory"}},
 		{"no data", []string{"--model", tinyModel, "--data", "none.jsonl", "--output-dir", "out"}, []string{"none.jsonl"}},
@@ -156,11 +158,11 @@ func TestTrainRefuses(t *testing.T) {
 			[]string{"--batch-size 0", "--max-length 0", "--max-shapes 0", "--eval-split 2", `--date "today"`, "--prompt-file: stat none.txt", "--schema: stat none.json", "--allow-test-overlap goes with"}},
 		{"a directory of data", []string{"--model", tinyModel, "--data", "demo/data/batches", "--output-dir", "out"}, []string{"demo/data/batches is a directory", "impulse prepare --input-dir"}},
 		{"not in the model", []string{"--model", tinyModel, "--data", data, "--output-dir", "out", "--target-modules", "q_proj,k", "--max-length", "4096"},
-			[]string{"--target-modules k: the model has no such layer; it has down_proj", "the model has 2048 positions"}},
+			[]string{"--target-modules k: the model has no such layer; want some of q_proj", "the model has 2048 positions"}},
 		{"an id twice", []string{"--model", tinyModel, "--data", twice, "--output-dir", "out"}, []string{"TRAIN_0001", "records 1 and 5"}},
 		{"tested on what was trained", []string{"--model", tinyModel, "--data", data, "--output-dir", "out", "--test-file", tests}, []string{
-			"2 of 3 test queries are in the training data", `test query same "AGRICULTURA de precisió: universitats, centres de recerca"`, "record TRAIN_0001 of all.jsonl is the same",
-			"test query near", "record TRAIN_0015 of all.jsonl resembles it", "--allow-test-overlap",
+			"2 of 3 test queries are in the training data", `test query same "AGRICULTURA de precisió: universitats, centres de recerca"`, "record TRAIN_0001 is the same",
+			"test query near", "record TRAIN_0015 resembles it", "--allow-test-overlap",
 		}},
 		{"means of nothing", []string{"--average-checkpoints", "1", "--average-method", "x", "--average-rank", "-1"},
 			[]string{"--average-checkpoints 1", `--average-method "x"`, "--average-rank -1"}},
@@ -197,17 +199,50 @@ func overlapping(t *testing.T) string {
 	return path
 }
 
-// TestDryRun plans without the base's weights, and writes nothing.
+// TestDryRun plans and writes nothing, and refuses what the run would.
 func TestDryRun(t *testing.T) {
-	base, dir := t.TempDir(), filepath.Join(t.TempDir(), "out")
+	base, dir, data := t.TempDir(), filepath.Join(t.TempDir(), "out"), prepared(t, 4)
+	dry := func(args ...string) (int, string, string) {
+		return impulseMain(t, append([]string{"train", "--model", tinyModel, "--data", data, "--output-dir", dir, "--dry-run"}, args...)...)
+	}
+	status, out, errs := dry("--test-file", overlapping(t), "--allow-test-overlap", "--warmup-steps", "9", "--learning-rate", "2", "--lora-r", "4", "--lora-alpha", "99")
+	require.Zero(t, status, errs)
+	for _, part := range []string{
+		"training on 3 examples", "warning: --test-file", "warning: --warmup-steps 9: the run has 6 steps", "warning: --learning-rate 2 is outside what is usual",
+		"warning: --lora-alpha 99 and --lora-r 4 scale the adapter by 24.8",
+	} {
+		require.Contains(t, out, part)
+	}
+	status, out, errs = dry("--eval-split", "0", "--early-stopping-patience", "2", "--learning-rate", "1e-9")
+	require.Zero(t, status, errs)
+	require.Contains(t, out, "warning: --early-stopping-patience 2 has no effect: there are no held-out examples")
+	require.Contains(t, out, "warning: --learning-rate 1e-09 is outside")
+	status, out, errs = dry("--eval-split", "0")
+	require.Zero(t, status, errs)
+	require.NotContains(t, out, "early-stopping", "nobody asked for it")
+	require.NoDirExists(t, dir)
+
 	for _, name := range []string{"config.json", "tokenizer.json", "tokenizer_config.json"} {
 		require.NoError(t, os.WriteFile(filepath.Join(base, name), read(t, filepath.Join(tinyModel, name)), 0o644))
 	}
-	status, out, errs := impulseMain(t, "train", "--model", base, "--data", prepared(t, 4), "--output-dir", dir, "--dry-run", "--test-file", overlapping(t), "--allow-test-overlap")
-	require.Zero(t, status, errs)
-	require.Contains(t, out, "training on 3 examples")
-	require.Contains(t, out, "warning: --test-file")
-	require.NoDirExists(t, dir)
+	full := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(full, "x"), nil, 0o644))
+	for _, row := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no weights", []string{"--model", base}, "model.safetensors"},
+		{"output in use", []string{"--output-dir", full}, "--output-dir " + full + " is not empty"},
+		{"output below a file", []string{"--output-dir", filepath.Join(full, "x", "y")}, "not a directory"},
+		{"no adapter", []string{"--init-adapter", full}, "--init-adapter: "},
+		{"dropout", []string{"--lora-dropout", "1"}, "lora_dropout"},
+		{"dtype", []string{"--dtype", "int8"}, `--dtype "int8"`},
+	} {
+		status, _, errs := dry(row.args...)
+		require.Equal(t, 1, status, row.name)
+		require.Contains(t, errs, row.want, row.name)
+	}
 }
 
 // TestDrift checks that an adapter is not served otherwise than it was trained.
@@ -238,16 +273,16 @@ func TestDrift(t *testing.T) {
 	}
 	status, out, errs := impulseMain(t, append(validate, "--allow-drift")...)
 	require.Zero(t, status, errs)
-	require.Contains(t, out, "warning: chatml: prompt differs from training")
+	require.Contains(t, out, "warning: prompt differs from training")
 
 	prompt := filepath.Join(t.TempDir(), "p.txt")
 	require.NoError(t, os.WriteFile(prompt, []byte("Altra cosa."), 0o644))
 	schema := filepath.Join(t.TempDir(), "s.json")
 	require.NoError(t, os.WriteFile(schema, []byte(`{"type": "object"}`), 0o644))
-	status, out, errs = impulseMain(t, "validate", "--model-path", adapter, "--limit", "1", "--max-new-tokens", "1", "--constrained=false", "--prompt-file", prompt, "--schema", schema)
+	status, out, errs = impulseMain(t, "validate", "--model-path", adapter, "--limit", "1", "--max-new-tokens", "1", "--constrained=false", "--prompt-file", prompt, "--schema", schema, "--test-file", "demo/data/test_set.json")
 	require.Zero(t, status, errs)
-	require.Contains(t, out, "warning: --prompt-file differs")
-	require.Contains(t, out, "warning: --schema differs")
+	require.Contains(t, out, "warning: the system prompt differs")
+	require.Contains(t, out, "warning: the schema differs")
 }
 
 // TestValidatePredictions scores written answers by both rule sets without a
@@ -256,7 +291,7 @@ func TestValidatePredictions(t *testing.T) {
 	dir := t.TempDir()
 	answers := filepath.Join(dir, "answers.jsonl")
 	require.NoError(t, os.WriteFile(answers, []byte(`{"id": "SAMPLE_01", "response": "no idea"}`+"\n"), 0o644))
-	for _, rules := range []string{standardRules, publishedRules} {
+	for _, rules := range []string{rules.Standard, rules.Published} {
 		status, out, errs := impulseMain(t, "validate", "--predictions", answers, "--rules", rules, "--tsv", filepath.Join(dir, "new", "deep", rules+".tsv"))
 		require.Zero(t, status, errs)
 		require.Contains(t, out, "19 queries have no answer")
@@ -282,37 +317,13 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// TestBackendChoice checks the order of choice without opening anything.
-func TestBackendChoice(t *testing.T) {
-	t.Setenv("GOMLX_BACKEND", "xla:cuda")
-	require.Equal(t, choice{goConfig, "--backend"}, chooseBackend("go"), "the flag wins")
-	require.Equal(t, choice{"xla:cpu", "--backend"}, chooseBackend("xla:cpu"))
-	require.Equal(t, choice{"xla:cuda", "GOMLX_BACKEND"}, chooseBackend("auto"))
-}
-
 func TestFusedAttentionOption(t *testing.T) {
-	for config, want := range map[string][2]string{
-		"xla:cuda":                       {"xla:cuda", ""},
-		"xla:cuda,fused_attention=false": {"xla:cuda", "false"},
-		"xla:cuda,tf32=false,fused_attention=true,preallocate=false": {"xla:cuda,tf32=false,preallocate=false", "true"},
-	} {
-		rest, fused, err := cutFusedAttention(config)
-		require.NoError(t, err)
-		require.Equal(t, want, [2]string{rest, fused}, config)
-	}
-	_, _, err := openBackend("go:ops_sequential,fused_attention=no")
-	require.ErrorContains(t, err, "fused_attention=no, want true or false")
-	d, line, err := openBackend("go:ops_sequential,fused_attention=false")
-	require.NoError(t, err)
-	defer d.backend.Finalize()
-	require.True(t, d.options.PlainAttention)
-
-	if !slices.Contains(xlaPlugins(), "cpu") {
+	if !slices.Contains(device.Plugins(), "cpu") {
 		t.Log("training with the option is not tried: no XLA plugin for the CPU (PJRT_PLUGIN_LIBRARY_PATH)")
 		return
 	}
 	status, out, errs := impulseMain(t, "train", "--backend", "xla:cpu,fused_attention=false", "--model", tinyModel, "--data", prepared(t, 4),
 		"--output-dir", t.TempDir(), "--max-steps", "2", "--batch-size", "2", "--eval-split", "0", "--report-samples", "0")
 	require.Zero(t, status, out+errs)
-	require.Contains(t, line, "attention from matrix products")
+	require.Contains(t, out, "attention from matrix products")
 }

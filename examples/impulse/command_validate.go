@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -15,55 +13,86 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/impulse-salamandra/finetune/dataset/impulse"
+	"github.com/impulse-salamandra/finetune"
 	"github.com/impulse-salamandra/finetune/evalx"
-	"github.com/impulse-salamandra/finetune/salamandra"
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	rules "github.com/impulse-salamandra/finetune/evalx/impulse"
+	"github.com/impulse-salamandra/finetune/evalx/report"
+	"github.com/impulse-salamandra/finetune/internal/page"
+	"github.com/impulse-salamandra/finetune/lora/train"
+	"github.com/impulse-salamandra/finetune/salamandra/constrain"
+	"github.com/impulse-salamandra/finetune/salamandra/device"
+	"github.com/impulse-salamandra/finetune/salamandra/generate"
 )
-
-// sampleQueries are annotated questions for a validation without a test file.
-//
-//go:embed assets/sample_queries.json
-var sampleQueries []byte
 
 // validateOptions are the flags of validate.
 type validateOptions struct {
-	promptedOptions
-	TestFile, Predictions    string
-	Rules, Equivalences      string
-	SaveResults, TSV, Report string
-	Verbose, Constrained     bool
-	Overwrite                bool
-	Backend                  string
-	Limit, BatchSize         int
-	Generate                 salamandra.GenerateOptions
+	modelOptions
+	TestFile, Predictions            string
+	Rules, Equivalences, Comparators string
+	By                               []string
+	SaveResults, TSV, Report         string
+	Constrained                      string
+	Verbose, Resume, Overwrite       bool
+	Backend                          string
+	Limit, BatchSize                 int
+	Generate                         generate.Options
+
+	ranks        train.Ranks // the processes that share the questions, nil for one
+	rankDeadline time.Duration
+}
+
+// follow leaves to rank 0 of several processes what only that one does.
+func (o *validateOptions) follow(ranks train.Ranks) {
+	if o.ranks = ranks; ranks != nil && ranks.Rank() > 0 {
+		o.SaveResults, o.TSV, o.Report, o.Resume, o.Overwrite = "", "", "", false, false
+	}
 }
 
 func newValidateCommand() *cobra.Command {
-	o := validateOptions{Generate: salamandra.DefaultGenerateOptions(), BatchSize: 8}
+	o := validateOptions{Generate: generate.DefaultOptions(), BatchSize: 8}
 	cmd := &cobra.Command{
 		Use:   "validate",
-		Short: "Ask a model test queries and score its answers",
+		Short: "Ask a model test questions and score its answers",
+		Long: `Ask a model the questions of a test file and score its answers against those of
+the file, which has any format that training data can have. Scores are per field:
+by IMPULSE's rules for its answers, and else by the model's schema, with
+--comparators FILE where a field is to be compared otherwise:
+
+  {"summary": {"words": 0.6}, "amount": {"numeric": 0.01}, "steps": "ordered", "notes": "ignore"}
+
+With --save-results answers are kept as they come: a run that was interrupted goes
+on with --resume.
+
+Started by mpirun or srun, several processes share the questions.`,
 		Example: `  impulse validate --model-path models/impulse
-  impulse validate --model-path models/impulse --test-file data/test/test_set.json --verbose --save-results results.json`,
-		Args: cobra.NoArgs,
+  impulse validate --model-path models/impulse --test-file data/test/test_set.json --verbose --save-results results.json
+  impulse validate --model-path models/tickets --test-file held.jsonl --by channel --constrained=both --report report.html`,
+		Args: flagsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runValidate(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return inRanks(cmd.Context(), o.rankDeadline, cmd.OutOrStdout(), cmd.ErrOrStderr(), func(ranks train.Ranks, out, log io.Writer) error {
+				o.follow(ranks)
+				return runValidate(cmd.Context(), o, out, log)
+			})
 		},
 	}
 	f := cmd.Flags()
-	o.promptedOptions.addFlags(cmd)
-	f.StringVar(&o.TestFile, "test-file", "", "annotated queries, an IMPULSE batch or test file; without it, built-in sample queries")
+	o.modelOptions.addFlags(cmd)
+	f.StringVar(&o.TestFile, "test-file", "", "questions with their answers; without it, built-in IMPULSE queries")
 	f.StringVar(&o.Predictions, "predictions", "", "score the answers in this file, JSONL of {\"id\", \"response\"}, instead of asking a model")
-	f.StringVar(&o.Rules, "rules", standardRules, "rule set: standard, or impulse-published as the IMPULSE project scores")
-	f.StringVar(&o.Equivalences, "equivalences", "", "directory of equivalence sets")
+	f.StringVar(&o.Rules, "rules", "auto", "rule set: auto, generic, standard, or impulse-published as the IMPULSE project scores")
+	f.StringVar(&o.Equivalences, "equivalences", "", "directory of equivalence sets, for IMPULSE's rules")
+	f.StringVar(&o.Comparators, "comparators", "", "JSON file that says how fields are compared, for generic rules")
+	f.StringSliceVar(&o.By, "by", nil, "count by these fields of the test file or of its answers too")
 	f.StringVar(&o.SaveResults, "save-results", "", "write every answer and its score as JSON, for compare")
 	f.StringVar(&o.TSV, "tsv", "", "write a table, one line per query")
 	f.StringVar(&o.Report, "report", "", "write a page for the browser")
-	f.BoolVar(&o.Constrained, "constrained", true, "keep answers to the schema; false asks the bare model")
+	f.StringVar(&o.Constrained, "constrained", "true", "keep answers to the schema; false asks the bare model, both does one and then the other")
+	f.Lookup("constrained").NoOptDefVal = "true"
+	f.BoolVar(&o.Resume, "resume", false, "go on with the answers that an interrupted run has kept")
 	f.BoolVar(&o.Overwrite, "overwrite", false, "replace files of results that exist")
 	f.BoolVar(&o.Verbose, "verbose", false, "show every query with its answer and what is wrong")
 	f.StringVar(&o.Backend, "backend", "auto", "auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so")
+	rankDeadlineFlag(f, &o.rankDeadline)
 	f.IntVar(&o.Limit, "limit", 0, "ask only the first queries; 0 for all")
 	f.IntVar(&o.Generate.MaxNewTokens, "max-new-tokens", o.Generate.MaxNewTokens, "longest answer in tokens")
 	f.IntVar(&o.BatchSize, "batch-size", o.BatchSize, "queries computed together")
@@ -74,20 +103,9 @@ func newValidateCommand() *cobra.Command {
 	return cmd
 }
 
-func (o *promptedOptions) addFlags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVar(&o.ModelPath, "model-path", "", "adapter or model directory, or a hub id (required)")
-	f.StringVar(&o.BaseModel, "base-model", "", "base of the adapter, if it is not where the adapter says")
-	f.StringVar(&o.PromptFile, "prompt-file", "", "system prompt, instead of the one in prompt.json")
-	f.StringVar(&o.Schema, "schema", "", "JSON Schema of the answers, instead of the one in prompt.json")
-	f.StringVar(&o.Dtype, "dtype", "auto", "auto, float32, bfloat16 or float16")
-	f.BoolVar(&o.Download, "download", false, "fetch the base model that the adapter names if it is not in the local cache")
-	f.BoolVar(&o.AllowDrift, "allow-drift", false, "go on although tokenizer or base differ from training")
-}
-
 // check lists what is wrong with the flags before any work.
 func (o *validateOptions) check() error {
-	faults := []error{o.Generate.Validate()}
+	faults := []error{checkSampling(o.Generate.Sampling)}
 	for _, f := range []struct {
 		flag         string
 		value, least int
@@ -99,30 +117,49 @@ func (o *validateOptions) check() error {
 	switch {
 	case o.ModelPath == "" && o.Predictions == "":
 		faults = append(faults, errors.New("--model-path is required, or --predictions"))
+	case o.Predictions != "" && o.ranks != nil:
+		faults = append(faults, errors.New("--predictions are scored by one process: leave mpirun out"))
 	case o.ModelPath != "" && o.Predictions != "":
 		faults = append(faults, errors.New("--model-path and --predictions exclude each other"))
 	}
-	// The schema is known later, from the model; the rest can be told now.
-	if _, err := newRules(o.Rules, o.Equivalences, impulse.Schema(impulse.Current), impulse.Current); err != nil {
-		faults = append(faults, err)
-	}
+	faults = append(faults, o.checkUnused(), o.checkRules())
 	if o.Schema != "" {
 		_, err := readSchema(o.Schema)
 		faults = append(faults, err)
 	}
-	outputs := []outputFile{{"--save-results", o.SaveResults}, {"--tsv", o.TSV}, {"--report", o.Report}}
+	if len(o.modes()) == 0 {
+		faults = append(faults, fmt.Errorf("--constrained %q, want true, false or both", o.Constrained))
+	}
+	outputs := o.outputs()
 	for _, f := range outputs { // their directory may be new, as the guide's results/ is
 		if f.path != "" {
 			faults = append(faults, named(f.flag, os.MkdirAll(filepath.Dir(f.path), 0o755)))
 		}
 	}
-	return errors.Join(append(faults, checkOutputs(o.Overwrite, outputs...))...)
+	return errors.Join(append(faults, checkOutputs(o.Overwrite, outputs...), o.checkJournals())...)
 }
 
-// scored is a validation's outcome.
-type scored struct {
-	rules   rules
-	results []evalx.Result
+// checkUnused refuses flags that say how a model is asked where none is.
+func (o *validateOptions) checkUnused() error {
+	if o.Predictions == "" {
+		return nil
+	}
+	var faults []error
+	for _, f := range []struct {
+		flag string
+		set  bool
+	}{{"--prompt-file", o.PromptFile != ""}, {"--base-model", o.BaseModel != ""}, {"--constrained", o.Constrained != "true"}, {"--resume", o.Resume}} {
+		if f.set {
+			faults = append(faults, fmt.Errorf("%s has no effect on the answers in --predictions: leave it out", f.flag))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// modes are whether answers are kept to the schema, for each time that the
+// questions are asked.
+func (o *validateOptions) modes() []bool {
+	return map[string][]bool{"true": {true}, "false": {false}, "both": {true, false}}[o.Constrained]
 }
 
 // runValidate scores a model, or a file of answers. The summary goes to out,
@@ -131,27 +168,27 @@ func runValidate(ctx context.Context, o validateOptions, out, log io.Writer) err
 	if err := o.check(); err != nil {
 		return err
 	}
-	batches, err := o.readQueries(ctx, out)
+	t, err := o.readTest(ctx, out, log)
 	if err != nil {
 		return err
 	}
-	var s scored
+	fmt.Fprintf(out, "%s: %d questions, format %s; scored by the rules %s\n", t.name, len(t.cases), t.format, t.task.Name)
+	var runs []report.Run
 	if o.Predictions != "" {
-		s, err = o.scoreFile(ctx, batches, out)
+		runs, err = o.scoreFile(t, out)
 	} else {
-		device, line, e := openBackend(o.Backend)
+		dev, e := openDevice(o.Backend, out)
 		if e != nil {
 			return e
 		}
-		defer device.backend.Finalize()
-		fmt.Fprintln(out, line)
-		s, err = o.validate(ctx, device, batches, out, log)
+		defer dev.Close()
+		runs, err = o.ask(ctx, dev, t, out, log)
 	}
-	if err != nil {
+	if len(runs) == 0 {
 		return err
 	}
 	var summary strings.Builder
-	if err := s.rules.writeSummary(&summary, s.results); err != nil {
+	if err := rules.WriteSummary(&summary, runs...); err != nil {
 		return err
 	}
 	text := summary.String()
@@ -161,158 +198,108 @@ func runValidate(ctx context.Context, o validateOptions, out, log io.Writer) err
 	if _, err := io.WriteString(out, text); err != nil {
 		return err
 	}
-	return o.save(s, out)
+	if err != nil { // interrupted: what there is was shown, and is kept
+		return err
+	}
+	return o.save(runs, out)
 }
 
-// save writes the files that flags ask for.
-func (o *validateOptions) save(s scored, out io.Writer) error {
-	for _, file := range []struct {
-		path  string
-		write func(io.Writer) error
-	}{
-		{o.SaveResults, func(w io.Writer) error { return evalx.WriteJSON(w, s.rules.Name, s.results) }},
-		{o.TSV, func(w io.Writer) error { return s.rules.writeTable(w, s.results) }},
-		{o.Report, func(w io.Writer) error { return s.rules.writeReport(w, cmp.Or(o.ModelPath, o.Predictions), s.results) }},
-	} {
-		if file.path == "" {
-			continue
+// scoreFile scores answers that were written down.
+func (o *validateOptions) scoreFile(t *testSet, out io.Writer) ([]report.Run, error) {
+	s, err := finetune.ScoreFile(o.Predictions, t.task, t.cases)
+	if err != nil {
+		return nil, named("--predictions", err)
+	}
+	if n := len(s.Unanswered); n > 0 {
+		fmt.Fprintf(out, "warning: %d queries have no answer in %s and count nowhere: %s\n", n, o.Predictions, strings.Join(s.Unanswered, ", "))
+	}
+	r := report.Run{Task: t.task.Name, Comparators: t.task.Comparators, Constrained: s.Constrained, Results: s.Results}
+	return []report.Run{r}, o.showAnswers(r, out)
+}
+
+// ask asks the model and scores its answers. With an error it returns what was
+// answered by then.
+func (o *validateOptions) ask(ctx context.Context, dev *device.Device, t *testSet, out, log io.Writer) ([]report.Run, error) {
+	m, err := o.open(ctx, finetune.Options{Device: dev, Slots: o.BatchSize, MaxNewTokens: o.Generate.MaxNewTokens, NoWarmUp: true}, out, log)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	var runs []report.Run
+	for _, constrained := range o.modes() {
+		results, err := o.score(ctx, m, t, constrained, log)
+		r := report.Run{Task: t.task.Name, Comparators: t.task.Comparators, Constrained: &constrained, Results: results}
+		if len(results) > 0 {
+			runs = append(runs, r)
 		}
-		var b bytes.Buffer
-		if err := file.write(&b); err != nil {
+		var schema *constrain.CompileError
+		switch {
+		case errors.Is(err, finetune.ErrNoSchema) || errors.As(err, &schema):
+			return nil, fmt.Errorf("%w: give another with --schema, or say --constrained=false", err)
+		case err != nil && ctx.Err() != nil:
+			return runs, o.interrupted(len(results), len(t.cases), constrained)
+		case err != nil:
+			return nil, err
+		}
+		if err := o.showAnswers(r, out); err != nil {
+			return nil, err
+		}
+	}
+	return runs, nil
+}
+
+// interrupted says how far a run was and how it goes on.
+func (o *validateOptions) interrupted(done, of int, constrained bool) error {
+	if path := o.journal(constrained); path != "" {
+		return fmt.Errorf("interrupted after %d of %d answers, which are kept in %s: the same command with --resume goes on", done, of, path)
+	}
+	return fmt.Errorf("interrupted after %d of %d answers (with --save-results they would be kept)", done, of)
+}
+
+// marked is text with a mark before each line, and nothing in it that steers a
+// terminal.
+func marked(text, mark string) string {
+	return mark + strings.ReplaceAll(page.PrintableLines(strings.TrimRight(text, "\n")), "\n", "\n"+mark)
+}
+
+// showAnswers shows every answer, if that is wanted.
+func (o *validateOptions) showAnswers(r report.Run, out io.Writer) error {
+	for _, result := range r.Results {
+		if !o.Verbose {
+			break
+		}
+		fmt.Fprintf(out, "\n%s\n%s\n", marked(result.Question, "> "), marked(result.Answer, "  "))
+		if err := report.WriteResult(out, result); err != nil {
 			return err
 		}
-		if err := safetensors.WriteFile(file.path, b.Bytes()); err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "wrote %s\n", file.path)
 	}
 	return nil
 }
 
-// scoreFile scores answers that were written down.
-func (o *validateOptions) scoreFile(ctx context.Context, batches *impulse.Batches, out io.Writer) (scored, error) {
-	schema := impulse.Schema(batches.Variant)
-	var err error
-	if o.Schema != "" {
-		if schema, err = readSchema(o.Schema); err != nil {
-			return scored{}, err
-		}
-	}
-	r, err := newRules(o.Rules, o.Equivalences, schema, batches.Variant)
-	if err != nil {
-		return scored{}, err
-	}
-	results, unanswered, err := scorePredictionsFile(ctx, o.Predictions, batches.Records, r.Task)
-	if len(unanswered) > 0 {
-		fmt.Fprintf(out, "warning: %d queries have no answer in %s and count nowhere: %s\n", len(unanswered), o.Predictions, strings.Join(unanswered, ", "))
-	}
-	return scored{r, results}, err
-}
-
-// validate asks the model and scores its answers.
-func (o *validateOptions) validate(ctx context.Context, device device, batches *impulse.Batches, out, log io.Writer) (scored, error) {
-	p, err := openPrompted(ctx, device, o.promptedOptions, out, log)
-	if err != nil {
-		return scored{}, err
-	}
-	defer p.close()
-	p.generator.Slots = o.BatchSize
-	schema := []byte(p.contract.Schema)
-	if schema == nil {
-		schema = impulse.Schema(batches.Variant)
-	}
-	r, err := newRules(o.Rules, o.Equivalences, schema, batches.Variant)
-	if err != nil {
-		return scored{}, err
-	}
-	results, err := p.score(ctx, batches.Records, r.Task, o.Constrained, o.Generate, log)
-	if err != nil || !o.Verbose {
-		return scored{r, results}, err
-	}
-	for i, result := range results {
-		fmt.Fprintf(out, "%q\n%q\n", batches.Records[i].Query, result.Answer)
-		if err := evalx.WriteResult(out, result); err != nil {
-			return scored{}, err
-		}
-	}
-	return scored{r, results}, nil
-}
-
-// readQueries reads annotated queries, the built-in ones without a test file.
-func (o *validateOptions) readQueries(ctx context.Context, out io.Writer) (*impulse.Batches, error) {
-	var batches *impulse.Batches
-	var err error
-	if o.TestFile == "" {
-		batches, err = impulse.Parse(sampleQueries, "built-in queries", impulse.Options{})
-	} else {
-		batches, err = impulse.ReadFiles(ctx, []string{o.TestFile}, impulse.Options{})
-	}
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range batches.Warnings {
-		fmt.Fprintf(out, "warning: %v\n", w)
-	}
-	if o.Limit > 0 && o.Limit < len(batches.Records) {
-		batches.Records = batches.Records[:o.Limit]
-	}
-	return batches, nil
-}
-
-// score asks the model all queries and scores its answers.
-func (p *prompted) score(ctx context.Context, records []impulse.Record, task evalx.Task, constrained bool, opts salamandra.GenerateOptions, log io.Writer) ([]evalx.Result, error) {
-	prompts := make([][]int32, len(records))
-	for i, r := range records {
-		var err error
-		if prompts[i], err = p.prompt(r.Query); err != nil {
-			return nil, fmt.Errorf("query %s: %w", r.ID, err)
-		}
-	}
-	longest := 0
-	for _, ids := range prompts {
-		longest = max(longest, len(ids))
-	}
-	if room := p.model.Config.MaxPositionEmbeddings - longest; room > 0 && room < opts.MaxNewTokens {
-		fmt.Fprintf(log, "answers of at most %d tokens: no more fit beside the longest prompt, of %d\n", room, longest)
-		opts.MaxNewTokens = room
-	}
-	return p.ask(ctx, prompts, records, task, constrained, opts, log)
-}
-
-// ask is score with the prompts given, one for each record.
-func (p *prompted) ask(ctx context.Context, prompts [][]int32, records []impulse.Record, task evalx.Task, constrained bool, opts salamandra.GenerateOptions, log io.Writer) ([]evalx.Result, error) {
-	var err error
-	if constrained {
-		queries := make([]string, len(records))
-		for i, r := range records {
-			queries[i] = r.Query
-		}
-		if opts.Constrain, err = p.constraint(queries); err != nil {
-			return nil, err
-		}
-	}
-	start, done, tokens, steps := time.Now(), 0, 0, 0
+// score asks the model all questions, shows how far it is, and scores its answers.
+func (o *validateOptions) score(ctx context.Context, m *finetune.Model, t *testSet, constrained bool, log io.Writer) ([]evalx.Result, error) {
+	start, most, done, tokens, steps := time.Now(), 0, 0, 0, 0
 	bar := newProgress(log, "answering")
-	opts.StopTokens = p.stop
-	opts.OnAnswer = func(_ int, a salamandra.Generation) {
-		done, tokens, steps = done+1, tokens+len(a.IDs), steps+a.Steps
-		bar.set(int64(done), int64(len(records)), fmt.Sprintf("%.2f s per query", time.Since(start).Seconds()/float64(done)))
-	}
-	answers, err := p.generate(ctx, prompts, opts)
+	results, err := m.Score(ctx, t.task, t.cases, finetune.ScoreOptions{
+		AskOptions: finetune.AskOptions{
+			Unconstrained: !constrained, MaxNewTokens: o.Generate.MaxNewTokens, Sampling: &o.Generate.Sampling,
+			OnAnswer: func(i int, a finetune.Answer) {
+				most, done, tokens, steps = max(most, i+1), done+1, tokens+a.NewTokens, steps+a.Steps
+				bar.set(int64(most), int64(len(t.cases)), fmt.Sprintf("one every %.2f s", time.Since(start).Seconds()/float64(done)))
+			},
+		},
+		Journal: o.journal(constrained), Resume: o.Resume, Ranks: o.ranks,
+	})
 	bar.done()
 	if err != nil {
-		return nil, err
+		return results, err
 	}
-	fmt.Fprintf(log, "%d answers, %d tokens in %.1f s: %.2f s and %d steps per query\n",
-		len(answers), tokens, time.Since(start).Seconds(), time.Since(start).Seconds()/float64(len(answers)), steps/max(len(answers), 1))
-	results := make([]evalx.Result, len(records))
-	for i, r := range records {
-		want, err := evalx.Parse(r.Answer)
-		if err != nil {
-			return nil, fmt.Errorf("annotation of %s: %w", r.ID, err)
-		}
-		results[i] = task.Score(want, p.tokenizer.Decode(answers[i].IDs, true))
-		results[i].ID = r.ID
-	}
+	took, n := time.Since(start).Seconds(), float64(max(done, 1))
+	fmt.Fprintf(log, "%d answers, %d tokens in %.1f s: one every %.2f s, of %d steps each\n", done, tokens, took, took/n, steps/max(done, 1))
 	return results, nil
+}
+
+// title is what pages are called.
+func (o *validateOptions) title() string {
+	return "Answers of " + cmp.Or(o.ModelPath, o.Predictions)
 }

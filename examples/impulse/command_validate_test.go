@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Everything wrong with the flags is told at once, before a model is loaded.
+// Everything wrong with the flags is reported at once, before a model is loaded.
 func TestValidateFlags(t *testing.T) {
 	dir := t.TempDir()
 	old := filepath.Join(dir, "old.json")
@@ -23,7 +23,7 @@ func TestValidateFlags(t *testing.T) {
 	}, &out, &errs)
 	require.Equal(t, 1, status)
 	for _, want := range []string{
-		"temperature -1", "--batch-size 0, want 1", "--limit -1, want 0", "--max-new-tokens 0, want 1", "--model-path is required", `--rules "strict", want standard`, "--schema: open none.json",
+		"temperature -1", "--batch-size 0, want 1", "--limit -1, want 0", "--max-new-tokens 0, want 1", "--model-path is required", `--rules: rules "strict", want auto, generic or`, "--schema: open none.json",
 		"--save-results: " + old + " exists already; add --overwrite to replace it",
 	} {
 		require.Contains(t, errs.String(), want)

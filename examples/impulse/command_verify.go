@@ -76,7 +76,7 @@ func verifyMerged(ctx context.Context, dir string, out io.Writer) error {
 // verifyAdapter says which servers take the adapter as it is. It fails with one
 // line for each problem with the server asked for.
 func verifyAdapter(dir, server string, out io.Writer) error {
-	servers := []string{lora.ServerVLLM, lora.ServerLlamaCpp}
+	servers := []string{"vllm", "llama.cpp"}
 	if server != "" {
 		servers = []string{server}
 	}

@@ -1,5 +1,6 @@
-// Command impulse fine-tunes a Salamandra model for the IMPULSE query parser
-// and makes the result ready for deployment.
+// Command impulse fine-tunes Salamandra models for questions that JSON answers,
+// such as those of the IMPULSE query parser, and makes the result ready for
+// deployment.
 //
 // Each step is a command: prepare makes training examples of annotated
 // questions, train fits an adapter, validate scores it, merge puts it into the
@@ -7,7 +8,7 @@
 //
 // # Scores
 //
-// There are two rule sets. impulse-published is that of the validation script of
+// There are two rule sets. impulse-published follows the validation script of
 // the IMPULSE project (sirisacademic/aina-impulse, scripts/training/validate.py),
 // for figures that can be put beside its own; it differs from the script only
 // where that stops with a traceback or takes NaN and Infinity for JSON. standard,

@@ -23,7 +23,7 @@ func TestDocumentedCommands(t *testing.T) {
 	pages, err := filepath.Glob("../../docs/*.md")
 	require.NoError(t, err)
 	commands := 0
-	for _, page := range append(pages, "../../README.md") {
+	for _, page := range append(pages, "../../README.md", "../tickets/README.md") {
 		text, err := os.ReadFile(page)
 		require.NoError(t, err)
 		for _, block := range fenced.FindAllSubmatch(text, -1) {

@@ -14,36 +14,33 @@ import (
 	"github.com/impulse-salamandra/finetune/dataset"
 	"github.com/impulse-salamandra/finetune/dataset/inspect"
 	"github.com/impulse-salamandra/finetune/lora/train"
-	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/device"
+	"github.com/impulse-salamandra/finetune/salamandra/llama"
 )
 
 // estimate says what a training on the plans of a report would take.
 func (o *inspectOptions) estimate(base string, r *inspect.Report) ([]inspect.Fact, error) {
-	config, err := salamandra.ReadConfig(base)
+	config, err := llama.ReadConfig(base)
 	if err != nil {
 		return nil, err
 	}
-	perEpoch := o.stepsPerEpoch(r.Train)
-	steps := o.Train.Epochs * perEpoch
-	if o.Train.MaxSteps > 0 {
-		steps = min(steps, o.Train.MaxSteps)
-	}
-	epochs := float64(steps) / float64(perEpoch)
-	device, _, err := openBackend(o.Backend)
+	steps, pass := o.Train.TotalSteps(r.Train), o.Train
+	pass.Epochs, pass.MaxSteps = 1, 0
+	epochs := float64(steps) / float64(pass.TotalSteps(r.Train))
+	dev, err := device.Open(o.Backend)
 	if err != nil {
 		return nil, err
 	}
-	backend := device.backend
-	defer backend.Finalize()
+	defer dev.Close()
 	facts := []inspect.Fact{{Name: "steps", Value: fmt.Sprintf("%d in %.3g epochs", steps, epochs)}}
-	memory, limit, err := o.chooseMemory(backend, config, r.Train, r.Eval)
+	memory, err := o.Memory(dev, config, r.Train, r.Eval)
 	switch {
 	case errors.Is(err, train.ErrMemory):
 		facts = append(facts, inspect.Fact{Name: "memory", Value: err.Error()})
 	case err != nil:
 		return nil, err
 	default:
-		facts = append(facts, inspect.Fact{Name: "memory", Value: memory.String() + ofMemory(limit)})
+		facts = append(facts, inspect.Fact{Name: "memory", Value: memory.String()})
 	}
 	operations := epochs * passOperations(config, r.Train, true, memory.Checkpointing)
 	if r.Eval != nil {
@@ -51,14 +48,16 @@ func (o *inspectOptions) estimate(base string, r *inspect.Report) ([]inspect.Fac
 	}
 	speed, how := o.TFLOPS*1e12, "--tflops"
 	if speed == 0 {
-		dtype, err := (salamandra.Options{Dtype: o.Dtype}).DTypeOn(backend, config)
+		opts := dev.Options
+		opts.Dtype = o.Dtype
+		dtype, err := opts.DTypeOn(dev.Backend, config)
 		if err != nil {
 			return nil, err
 		}
-		if speed, err = productSpeed(backend, config, dtype, r.Train); err != nil {
+		if speed, err = productSpeed(dev.Backend, config, dtype, r.Train); err != nil {
 			return nil, err
 		}
-		how = fmt.Sprintf("a product of matrices of this model here, %s on %s", dtype, backend.Name())
+		how = fmt.Sprintf("a product of matrices of this model here, %s on %s", dtype, dev.Backend.Name())
 	}
 	took := time.Duration(operations / speed * float64(time.Second))
 	return append(facts, []inspect.Fact{
@@ -67,17 +66,11 @@ func (o *inspectOptions) estimate(base string, r *inspect.Report) ([]inspect.Fac
 	}...), nil
 }
 
-// stepsPerEpoch is what train.Trainer.StepsPerEpoch will be.
-func (o *trainOptions) stepsPerEpoch(plan *dataset.Plan) int {
-	k := o.Train.GradientAccumulationSteps
-	return (plan.Batches + k - 1) / k
-}
-
 // passOperations counts the multiplications and additions of products of
 // matrices in one pass over a plan. Beside the forward pass a step has the
 // gradients of the activations: linear layers, which are frozen, have no other,
 // the products of attention have two.
-func passOperations(c salamandra.Config, plan *dataset.Plan, step, checkpointing bool) float64 {
+func passOperations(c llama.Config, plan *dataset.Plan, step, checkpointing bool) float64 {
 	linear := 0.0 // numbers in the linear layers of all blocks
 	for _, t := range c.Tensors() {
 		if strings.HasPrefix(t.Name, "model.layers.") && len(t.Shape) == 2 {
@@ -106,7 +99,7 @@ func passOperations(c salamandra.Config, plan *dataset.Plan, step, checkpointing
 
 // productSpeed measures operations per second of a product as large as those of
 // the feed-forward layers in a step.
-func productSpeed(backend compute.Backend, c salamandra.Config, dtype dtypes.DType, plan *dataset.Plan) (float64, error) {
+func productSpeed(backend compute.Backend, c llama.Config, dtype dtypes.DType, plan *dataset.Plan) (float64, error) {
 	tokens := 0
 	for _, s := range plan.Shapes {
 		tokens = max(tokens, len(plan.Prefix)+s.B*s.S)

@@ -23,40 +23,51 @@ func main() {
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:               "impulse",
-		Short:             "Fine-tune Salamandra models with LoRA for the IMPULSE query parser",
-		Version:           version(),
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Use:     "impulse",
+		Short:   "Fine-tune Salamandra with LoRA for questions that JSON answers, and serve it",
+		Version: version(),
+		Args:    explainCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		PersistentPreRun: prepareBackend,
 	}
 	root.SetVersionTemplate("impulse {{.Version}}\n")
 	root.AddCommand(
-		newPrepareCommand(),
-		newTrainCommand(), newInspectCommand(),
+		newPrepareCommand(), newAugmentCommand(),
+		newTrainCommand(), newInspectCommand(), newWatchCommand(),
 		newValidateCommand(),
-		newServeCommand(),
+		newAskCommand(), newServeCommand(),
+		newContractCommand(),
 		newCompareCommand(),
 		newMergeCommand(),
 		newVerifyCommand(),
 		newExportCommand(),
 		newDemoCommand(),
 		newDoctorCommand(),
+		newGuideTopic(),
 	)
+	root.InitDefaultCompletionCmd()
+	root.SetFlagErrorFunc(explainFlag)
+	setUsage(root)
 	return root
 }
 
 // execute runs one command line and returns the exit status: 0, 1 after an
 // error, or 128 and the signal's number if a signal ended it. Every line on
-// errs that tells of an error begins with the program's name.
+// errs about an error begins with the program's name.
 func execute(root *cobra.Command, args []string, out, errs io.Writer) int {
 	ctx, stop := withSignals(context.Background())
 	defer stop()
 	root.SilenceErrors, root.SilenceUsage = true, true // errors are printed below
 	root.SetArgs(args)
-	root.SetIn(strings.NewReader("")) // no command reads standard input
 	results := &standardOutput{Writer: out}
 	root.SetOut(results)
 	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
+	var inRank *rankError
+	if errors.As(err, &inRank) {
+		defer inRank.end() // once the error is printed
+	}
 	if results.err != nil {
 		err = named("standard output", results.err)
 	}
@@ -67,6 +78,9 @@ func execute(root *cobra.Command, args []string, out, errs io.Writer) int {
 	bySignal := errors.As(context.Cause(ctx), &s)
 	if bySignal && errors.Is(err, context.Canceled) {
 		err = s
+	}
+	if inRank != nil && inRank.quiet() {
+		return 1
 	}
 	for line := range strings.SplitSeq(strings.TrimSpace(err.Error()), "\n") {
 		// The package dataset/impulse begins its errors with the same name.
@@ -103,7 +117,7 @@ func withSignals(parent context.Context) (ctx context.Context, stop func()) {
 	}
 }
 
-// version tells what this program was built from.
+// version says what this program was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -41,16 +41,16 @@ func TestExecute(t *testing.T) {
 		},
 		{
 			name: "faults", args: []string{"prepare", "--validate", "--pattern", "batch16*", "--input-dir", impulseData + "bad", "--output-file", output + "2"}, status: 1,
-			errs: "impulse: " + impulseData + "bad/batch16_null_meta.json:14: index 0 (no id) meta: want object, got null\n" +
-				"impulse: " + impulseData + "bad/batch16_null_meta.json:18: index 1 (BAD_002) filters: want object, got null\n" +
+			errs: "impulse: " + impulseData + "bad/batch16_null_meta.json:14: index 0 (no id) meta: want object, got null; also " +
+				impulseData + "bad/batch16_null_meta.json:18: index 1 (BAD_002) filters\n" +
 				"impulse: errors: 2, warnings: 0, files with faults: 1\n",
-			reason: "one line each and their number",
+			reason: "faults of one cause share a line; their number",
 		},
 		{
-			name: "unknown flag", args: []string{"prepare", "--shufle"}, status: 1, errs: "impulse: unknown flag: --shufle\n", reason: "one line, no usage",
+			name: "unknown flag", args: []string{"prepare", "--shufle"}, status: 1, errs: "impulse: prepare has no flag --shufle: do you mean --shuffle?\n", reason: "one line, no usage",
 		},
 		{
-			name: "argument", args: []string{"prepare", "data"}, status: 1, errs: `impulse: unknown command "data" for "impulse prepare"` + "\n", reason: "flags alone",
+			name: "argument", args: []string{"prepare", "data"}, status: 1, errs: `impulse: prepare takes no argument, and "data" is one: impulse prepare --help lists its flags` + "\n", reason: "only flags",
 		},
 		{
 			name: "help", args: []string{"prepare", "--help"}, out: "--merge-system-into-user", reason: "on standard output",
@@ -80,13 +80,13 @@ type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
-// A command is told of a signal by its context; the status says which it was.
+// A signal ends a command's context; the status says which it was.
 func TestExecuteSignals(t *testing.T) {
 	own := errors.New("the last checkpoint is kept")
 	for _, row := range []struct {
 		name, reason string
 		signal       os.Signal
-		after        func(context.Context) error // what the command returns once it is told
+		after        func(context.Context) error // what the command returns then
 		status       int
 		errs         string
 	}{

@@ -6,10 +6,18 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"strings"
 
-	"github.com/impulse-salamandra/finetune/salamandra/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
 )
+
+// shellWord writes a path as a shell takes it.
+func shellWord(path string) string {
+	if !strings.ContainsAny(path, " \t\n'\"\\$&;|<>()*?[]`!#~{}") {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
 
 // outputFile is a file that a flag asks for; an empty path for none.
 type outputFile struct{ flag, path string }
@@ -34,19 +42,7 @@ func checkOutput(path string, overwrite bool) error {
 	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && !overwrite {
 		return fmt.Errorf("%s exists already; add --overwrite to replace it", path)
 	}
-	f, err := safetensors.CreateFile(path)
-	if err != nil {
-		return err
-	}
-	return f.Abort()
-}
-
-// tryDir makes a directory, if need be, and a file in it that goes again.
-func tryDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
-	f, err := safetensors.CreateFile(filepath.Join(dir, "trial"))
+	f, err := atomicfile.Create(path)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func newProgress(out io.Writer, title string) *progress {
 	return &progress{out: out, title: title, shown: time.Now()}
 }
 
-// set tells that done of total is finished; detail is shown beside it.
+// set shows that done of total is finished, and detail beside it.
 func (p *progress) set(done, total int64, detail string) {
 	if p.bar == nil && isTerminal(p.out) {
 		p.bar = progressbar.NewOptions64(total,

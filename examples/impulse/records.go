@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/impulse-salamandra/finetune/dataset"
 	"github.com/impulse-salamandra/finetune/dataset/impulse"
@@ -19,10 +20,21 @@ func dataFormats(promptFile string) ([]dataset.Format, error) {
 		}
 	}
 	annotated, err := impulse.Formats(system, impulse.Options{Validate: true})
-	return append(dataset.Formats(), annotated...), err
+	return annotated, err
 }
 
-// readRecords reads a file of examples, which must hold one, and tells its
+// warnRecords says what is odd about records.
+func warnRecords(records []dataset.Record, out io.Writer) {
+	var odd dataset.Faults
+	for _, r := range records {
+		odd = append(odd, r.Warnings...)
+	}
+	if odd != nil {
+		fmt.Fprintf(out, "warning: %v\n", odd)
+	}
+}
+
+// readRecords reads a file of examples, which must hold one, and returns its
 // format.
 func readRecords(path, promptFile string) (records []dataset.Record, format string, err error) {
 	formats, err := dataFormats(promptFile)

@@ -1,121 +1,124 @@
 package main
 
 import (
-	"context"
+	"cmp"
 	"fmt"
 	"io"
+	"os"
+	"regexp"
 
 	"github.com/impulse-salamandra/finetune/chatml"
 	"github.com/impulse-salamandra/finetune/dataset"
-	"github.com/impulse-salamandra/finetune/salamandra/tokenizer"
+	"github.com/impulse-salamandra/finetune/dataset/impulse"
+	rules "github.com/impulse-salamandra/finetune/evalx/impulse"
 )
 
-// trainingData is what the examples file became.
-type trainingData struct {
-	train, eval *dataset.Plan
-	questions   []question // the examples of eval
-	set         *dataset.Set
-	format      string
-	contract    chatml.Contract
-	tokenizer   *tokenizer.Tokenizer
-}
-
-// readData encodes the examples, splits them and plans the batches.
-func (o *trainOptions) readData(ctx context.Context, base string, out io.Writer) (*trainingData, error) {
-	records, format, err := readRecords(o.Data, o.PromptFile)
-	if err != nil {
-		return nil, err
+// readData reads the files that flags name, and says what is in them.
+func (o *trainOptions) readData(out io.Writer) error {
+	var err error
+	var format string
+	if o.Records, format, err = readRecords(o.Data, o.PromptFile); err != nil {
+		return err
 	}
-	fmt.Fprintf(out, "%s: %d records, format %s\n", o.Data, len(records), format)
-	if err := o.checkOverlap(records, out); err != nil {
-		return nil, err
+	fmt.Fprintf(out, "%s: %d records, format %s\n", o.Data, len(o.Records), format)
+	warnRecords(o.Records, out)
+	if err := o.readPrompt(); err != nil {
+		return err
 	}
-	tok, err := tokenizer.Load(base)
-	if err != nil {
-		return nil, err
+	if hole := placeholder.FindString(o.Contract.SystemPrompt); hole != "" && o.PromptFile != "" {
+		fmt.Fprintf(out, "warning: --prompt-file %s: %s stays as it is written: the question is a message of its own\n", o.PromptFile, hole)
 	}
-	contract, err := o.newContract(tok, records, out)
-	if err != nil {
-		return nil, err
-	}
-	if err := warnTemplate(base, contract.Template(), out); err != nil {
-		return nil, err
-	}
-	set, err := dataset.Builder{Tokenizer: tok, Template: contract.Template(), MaxLength: o.MaxLength, Overlong: overlongPolicies[o.Overlong]}.Build(records)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range set.Dropped {
-		fmt.Fprintf(out, "dropped %s: %d tokens, --max-length %d\n", d.ID, d.Tokens, o.MaxLength)
-	}
-	for _, d := range set.Truncated {
-		fmt.Fprintf(out, "prompt of %s shortened: %d tokens, --max-length %d\n", d.ID, d.Tokens, o.MaxLength)
-	}
-	split := dataset.DefaultSplitOptions()
-	split.Fraction, split.Seed = o.EvalSplit, o.Train.Seed
-	trained, held, err := dataset.Split(set.Examples, split)
-	if err != nil {
-		return nil, err
-	}
-	data := &trainingData{contract: contract, tokenizer: tok, questions: questions(held, records), set: set, format: format}
-	if data.train, data.eval, err = o.plans(trained, held); err != nil {
-		return nil, err
-	}
-	fmt.Fprintf(out, "training on %s", data.train)
-	if data.eval != nil {
-		fmt.Fprintf(out, "evaluating on %s", data.eval)
-	}
-	return data, nil
-}
-
-func (o *trainOptions) plans(trained, held []dataset.Example) (train, eval *dataset.Plan, err error) {
-	return dataset.NewPlans(trained, held, o.planOptions())
-}
-
-func (o *trainOptions) planOptions() dataset.PlanOptions {
-	opts := dataset.DefaultPlanOptions()
-	opts.BatchSize, opts.MaxShapes = o.BatchSize, o.MaxShapes
-	opts.Shuffle, opts.SharedPrefix, opts.LossAll = o.Shuffle, !o.NoSharedPrefix, o.Loss == "all"
-	return opts
-}
-
-// prompting is the part of the contract that flags alone decide.
-func (o *trainOptions) prompting() chatml.Contract {
-	return chatml.Contract{Date: o.Date, DefaultSystem: !o.NoDefaultSystem, BOS: o.BOS}
-}
-
-// newContract records how the examples are prompted; the hash of the base is
-// added where there is need for it.
-func (o *trainOptions) newContract(tok *tokenizer.Tokenizer, records []dataset.Record, out io.Writer) (chatml.Contract, error) {
-	c := o.prompting()
-	c.SystemPrompt, c.Layout, c.TokenizerSHA256 = commonSystem(records), chatml.Layout{Indent: 2}, tok.Hash()
-	var answers []string
-	for _, r := range records {
-		if n := len(r.Messages); n > 0 {
-			answers = append(answers, r.Messages[n-1].Content)
+	if o.ComparatorsFile != "" {
+		if o.Comparators, err = os.ReadFile(o.ComparatorsFile); err != nil {
+			return named("--comparators", err)
 		}
 	}
-	schema, said, err := answerSchema(o.Schema, answers)
-	if err != nil {
-		return c, err
+	if o.TestFile != "" {
+		if o.Test, _, err = readRecords(o.TestFile, o.PromptFile); err != nil {
+			return named("--test-file", err)
+		}
 	}
-	fmt.Fprintln(out, said)
-	c.Schema = schema
-	return c, c.Validate()
+	return o.settleSchema(out)
 }
 
-// commonSystem is the system prompt of all records, empty if they differ.
-func commonSystem(records []dataset.Record) string {
-	system := func(r dataset.Record) string {
-		if len(r.Messages) > 0 && r.Messages[0].Role == chatml.System {
-			return r.Messages[0].Content
-		}
-		return ""
+// placeholder is what other programs put the question in the place of.
+var placeholder = regexp.MustCompile(`(?i)\{\{?\s*(query|question|input|user_input|user_query|instruction|prompt|text|message|history)\s*\}?\}`)
+
+// readPrompt reads --prompt-file.
+func (o *trainOptions) readPrompt() (err error) {
+	if o.PromptFile != "" {
+		o.Contract.SystemPrompt, err = impulse.ReadPrompt(o.PromptFile)
 	}
-	for _, r := range records {
-		if system(r) != system(records[0]) {
-			return ""
+	return named("--prompt-file", err)
+}
+
+// settleSchema resolves --schema: a file, none, or auto, which is the
+// schema of IMPULSE's that all answers comply with, if one does. Such answers are
+// scored by IMPULSE's rules, unless there is a file of comparators.
+func (o *trainOptions) settleSchema(out io.Writer) error {
+	variant, fits := fittingVariant(o.Records)
+	if fits && o.Comparators == nil {
+		name := rules.Published
+		if o.Metric == "validity" {
+			name = rules.Standard // the published ones read what is not JSON
+		}
+		var err error
+		if o.Task, err = rules.New(name, rules.Options{Schema: impulse.Schema(variant)}); err != nil {
+			return err
 		}
 	}
-	return system(records[0])
+	switch {
+	case o.Schema == "none":
+		fmt.Fprintln(out, "answers: no schema")
+	case o.Schema != "auto":
+		schema, err := readSchema(o.Schema)
+		if err != nil {
+			return err
+		}
+		o.Contract.Schema = schema
+		fmt.Fprintf(out, "answers: schema %s\n", o.Schema)
+	case fits:
+		o.Contract.Schema = impulse.Schema(variant)
+		o.Contract.RequestValues = map[string]chatml.RequestValue{"meta.original_query": chatml.Question, "meta.lang": chatml.Language}
+		o.Contract = withTexts(o.Contract)
+		fmt.Fprintf(out, "answers: IMPULSE's schema, variant %s\n", variant)
+	default:
+		fmt.Fprintln(out, "answers: no schema (--schema FILE keeps answers to one)")
+	}
+	return nil
+}
+
+// fittingVariant is the variant of IMPULSE's schema that all answers comply
+// with, if there is one.
+func fittingVariant(records []dataset.Record) (impulse.Variant, bool) {
+	for _, v := range []impulse.Variant{impulse.Current, impulse.V1} {
+		check := violation(impulse.Schema(v))
+		fits := true
+		for _, r := range records {
+			fits = fits && check(r.Answer()) == nil
+		}
+		if fits {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+// describeMetric says how the best adapter is found if not by the loss.
+func (o *trainOptions) describeMetric(held int) string {
+	how := "as the bare model gives them"
+	if o.Constrained && o.Metric != "validity" && o.Contract.Schema != nil {
+		how = "kept to the schema"
+	}
+	return fmt.Sprintf("the best adapter is the one with the highest share of %s answers to %d held-out queries, %s, by the rules %s",
+		o.Metric, held, how, cmp.Or(o.Task.Name, rules.Generic))
+}
+
+// describe gives the figures of an evaluation.
+func (o *trainOptions) describe(loss float64, score *float64) string {
+	text := fmt.Sprintf("loss %.4f on held-out examples", loss)
+	if score != nil {
+		text += fmt.Sprintf(", %s %.1f %%", o.Metric, 100**score)
+	}
+	return text
 }

@@ -20,26 +20,15 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/stretchr/testify/require"
 
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
 	"github.com/impulse-salamandra/finetune/lora"
-	"github.com/impulse-salamandra/finetune/lora/train"
+	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
 
 // faultRun are the flags of a run of 6 steps with everything that has a state,
 // checkpoints after each, and a mean of some as its result.
 func faultRun(data, output string) []string {
 	return append(smallRun(data, output), "--max-shapes", "1", "--save-steps", "1", "--average-checkpoints", "2", "--lora-plus-ratio", "4", "--neftune-alpha", "1")
-}
-
-// shortData writes four examples of few tokens.
-func shortData(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "short.jsonl")
-	var text strings.Builder
-	for i, word := range []string{"sol", "vent", "aigua", "foc"} {
-		fmt.Fprintf(&text, `{"id": "%d", "prompt": "%s", "completion": "%d %s"}`+"\n", i, word, i, word)
-	}
-	require.NoError(t, os.WriteFile(path, []byte(text.String()), 0o644))
-	return path
 }
 
 // process is the program, running by itself.
@@ -96,7 +85,7 @@ func (p *process) end(t *testing.T, status int) {
 	require.Equal(t, status, p.ProcessState.ExitCode(), "%v: %s", p.ProcessState, p.errs.String())
 }
 
-// glob tells whether there are files of such a name.
+// glob reports whether there are files of such a name.
 func glob(pattern ...string) bool {
 	names, _ := filepath.Glob(filepath.Join(pattern...))
 	return len(names) > 0
@@ -119,17 +108,17 @@ func undisturbed(t *testing.T) (map[string]string, time.Duration) {
 		whole.outcome, whole.took = outcome(t, dir), time.Since(from)
 	})
 	require.Contains(t, whole.outcome, lora.WeightsFile)
-	require.Contains(t, whole.outcome, filepath.Join("checkpoint-6", train.MomentsFile))
+	require.Contains(t, whole.outcome, filepath.Join("checkpoint-6", "optimizer.safetensors"))
 	return whole.outcome, whole.took
 }
 
 // TestKilled kills the trainer at random moments, again and again, and resumes
 // it: in the end there are the bytes of a run that nothing disturbed.
-// IMPULSE_FAULTS is the number of kills.
+// IMPULSE_FAULTS is the number of kills, 2 without it and 8 in trials.
 func TestKilled(t *testing.T) {
-	kills := 4
-	if testing.Short() {
-		kills = 2
+	kills := 2
+	if salamandratest.Trials() {
+		kills = 8
 	}
 	if n := os.Getenv("IMPULSE_FAULTS"); n != "" {
 		var err error
@@ -187,7 +176,7 @@ func moment(p *process, rng *rand.Rand, dir string, took time.Duration) {
 	p.after(soon)
 }
 
-// evaluating tells whether the metrics end with the step before an evaluation,
+// evaluating reports whether the metrics end with the step before an evaluation,
 // whose checkpoint is there.
 func evaluating(dir string) bool {
 	text, _ := os.ReadFile(filepath.Join(dir, metricsFile))
@@ -206,7 +195,7 @@ func lines(dir string) int {
 	return bytes.Count(text, []byte("\n"))
 }
 
-// stage tells from what a killed process left what it was doing.
+// stage deduces what a killed process was doing from what it left.
 func stage(dir string) string {
 	switch {
 	case glob(dir, "checkpoint-[1-9]*.tmp-*"):
@@ -226,12 +215,16 @@ func stage(dir string) string {
 func TestSignals(t *testing.T) {
 	data := shortData(t)
 	want, _ := undisturbed(t)
-	for _, row := range []struct {
+	rows := []struct {
 		name   string
 		signal syscall.Signal
 		status int
 		more   bool
-	}{{"SIGINT", syscall.SIGINT, 130, false}, {"SIGTERM", syscall.SIGTERM, 143, false}, {"SIGTERM twice", syscall.SIGTERM, 143, true}} {
+	}{{"SIGTERM", syscall.SIGTERM, 143, false}, {"SIGINT", syscall.SIGINT, 130, false}, {"SIGTERM twice", syscall.SIGTERM, 143, true}}
+	if !salamandratest.Trials() {
+		rows = rows[:1]
+	}
+	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "cut")
 			p := start(t, faultRun(data, dir)...)
@@ -281,7 +274,9 @@ func oneError(t *testing.T, p *process, want ...string) {
 // A disk that is full stops the run; with room again it goes on.
 func TestDiskFull(t *testing.T) {
 	data := shortData(t)
-	oneError(t, start(t, faultRun(data, filepath.Join(smallDisk(t, "1m"), "o"))...), lora.ErrDiskSpace.Error())
+	small := filepath.Join(smallDisk(t, "1m"), "o")
+	oneError(t, start(t, faultRun(data, small)...), atomicfile.ErrDiskSpace.Error())
+	oneError(t, start(t, append(faultRun(data, small), "--dry-run")...), "--output-dir", atomicfile.ErrDiskSpace.Error())
 
 	disk := smallDisk(t, "32m")
 	want, _ := undisturbed(t)
@@ -311,7 +306,7 @@ func fill(t *testing.T, path string) {
 	require.ErrorIs(t, err, syscall.ENOSPC)
 }
 
-// An output directory that cannot be written is told at once, and one that
+// An output directory that cannot be written is reported at once, and one that
 // becomes so costs nothing that was kept.
 func TestReadOnly(t *testing.T) {
 	data := shortData(t)
@@ -342,6 +337,9 @@ func TestRemovedUnder(t *testing.T) {
 		start(t, "train", "--resume", "--resume-anyway", "--output-dir", dir).end(t, 0)
 		require.Equal(t, want[lora.WeightsFile], outcome(t, dir)[lora.WeightsFile])
 	})
+	if !salamandratest.Trials() {
+		return
+	}
 	t.Run("the directory", func(t *testing.T) {
 		p, dir := begin(".")
 		oneError(t, p, dir)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/impulse-salamandra/finetune"
 	"github.com/impulse-salamandra/finetune/dataset"
 )
 
@@ -37,12 +38,16 @@ func TestPlanOfImpulse(t *testing.T) {
 	o.Data = filepath.Join(t.TempDir(), "all.jsonl")
 	prepare := prepareOptions{InputDir: impulseData + "batches", OutputFile: o.Data, Pattern: "batch*.json", PromptFile: impulseData + "system_prompt.txt"}
 	require.NoError(t, runPrepare(t.Context(), prepare, io.Discard))
-	data, err := o.readData(t.Context(), tinyModel, io.Discard)
+	o.Model, o.DryRun, o.Backend = tinyModel, true, "go"
+	require.NoError(t, o.settle())
+	require.NoError(t, o.readData(io.Discard))
+	result, err := finetune.Train(t.Context(), o.TrainOptions)
 	require.NoError(t, err)
-	require.Equal(t, 700, data.train.Len()+data.eval.Len())
+	data := result.Plan
+	require.Equal(t, 700, data.Train.Len()+data.Eval.Len())
 
 	for _, size := range []int{1, 4, 8, 16} {
-		train, eval := data.train.WithBatchSize(size)
+		train, eval := data.Train.WithBatchSize(size)
 		shapes := map[dataset.Shape]bool{}
 		for _, s := range slices.Concat(train.Shapes, eval.Shapes) {
 			s.Batches = 0
@@ -57,9 +62,9 @@ func TestPlanOfImpulse(t *testing.T) {
 }
 
 // checkLengths compares the examples with lengthsFile.
-func checkLengths(t *testing.T, data *trainingData) {
+func checkLengths(t *testing.T, data *finetune.TrainPlan) {
 	t.Helper()
-	got := lengths{Prefix: len(data.train.Prefix)}
+	got := lengths{Prefix: len(data.Train.Prefix)}
 	count := func(examples []dataset.Example) (list [][2]int) {
 		for _, e := range examples {
 			trained := 0
@@ -72,7 +77,7 @@ func checkLengths(t *testing.T, data *trainingData) {
 		}
 		return list
 	}
-	train, eval, err := dataset.Split(data.set.Examples, dataset.DefaultSplitOptions())
+	train, eval, err := dataset.Split(data.Set.Examples, dataset.DefaultSplitOptions())
 	require.NoError(t, err)
 	got.Train, got.Eval = count(train), count(eval)
 	text, err := json.Marshal(got)

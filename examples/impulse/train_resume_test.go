@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,9 +12,18 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/impulse-salamandra/finetune/internal/tensorboard"
 	"github.com/impulse-salamandra/finetune/lora"
-	"github.com/impulse-salamandra/finetune/lora/train"
-	"github.com/impulse-salamandra/finetune/lora/train/tensorboard"
+)
+
+// Names of what a run leaves.
+const (
+	lastDir     = "checkpoint-last"
+	metricsFile = "metrics.jsonl"
+	reportFile  = "report.html"
+	liveFile    = "report.json"
+	samplesFile = "samples.jsonl"
+	runFile     = "run.json" // in a checkpoint
 )
 
 // smallRun are the flags of a run of 6 steps in two epochs, each followed by an
@@ -25,6 +33,18 @@ func smallRun(data, output string) []string {
 		"train", "--model", tinyModel, "--data", data, "--output-dir", output, "--epochs", "2", "--batch-size", "1",
 		"--lora-r", "1", "--target-modules", "q_proj", "--eval-split", "0.25", "--save-steps", "2", "--learning-rate", "1e-2",
 	}
+}
+
+// shortData writes four examples of few tokens.
+func shortData(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "short.jsonl")
+	var text strings.Builder
+	for i, word := range []string{"sol", "vent", "aigua", "foc"} {
+		fmt.Fprintf(&text, `{"id": "%d", "prompt": "%s", "completion": "%d %s"}`+"\n", i, word, i, word)
+	}
+	require.NoError(t, os.WriteFile(path, []byte(text.String()), 0o644))
+	return path
 }
 
 // outcome reads what a run left, without times and memory.
@@ -38,18 +58,18 @@ func outcome(t *testing.T, dir string) map[string]string {
 		name, err := filepath.Rel(dir, path)
 		require.NoError(t, err)
 		switch filepath.Base(path) {
-		case trainingArgsFile: // names the directory
+		case trainingArgsFile, liveFile: // name the directory
 		case tensorboard.FileName, reportFile: // times
 		case metricsFile:
 			files[name] = comparableMetrics(t, path)
 		case samplesFile: // answers are given up when the machine is slow
-			samples, err := readSamples(path, math.MaxInt)
-			require.NoError(t, err)
-			for _, s := range samples {
-				files[name] += fmt.Sprintln(s.Step, s.Epoch, s.ID, s.Query, s.Expected)
+			for line := range bytes.Lines(read(t, path)) {
+				var s map[string]any
+				require.NoError(t, json.Unmarshal(line, &s))
+				files[name] += fmt.Sprintln(s["step"], s["epoch"], s["id"], s["query"], s["expected"])
 			}
 		case runFile: // length of metrics.jsonl
-		case train.StateFile:
+		case "trainer_state.json":
 			files[name] = comparableState(t, path)
 		default:
 			files[name] = string(read(t, path))
@@ -93,7 +113,7 @@ func comparableMetrics(t *testing.T, path string) string {
 // TestResume says how a run that was not finished is gone on with, and what
 // stands in the way.
 func TestResume(t *testing.T) {
-	dir, data := t.TempDir(), prepared(t, 4)
+	dir, data := t.TempDir(), shortData(t)
 	whole, cut := filepath.Join(dir, "whole"), filepath.Join(dir, "cut")
 	status, out, errs := impulseMain(t, smallRun(data, whole)...)
 	require.Zero(t, status, errs)
@@ -117,8 +137,8 @@ func TestResume(t *testing.T) {
 	require.Contains(t, errs, "holds a run that was not finished: go on with --resume, or start anew with --overwrite")
 	status, out, errs = impulseMain(t, append(smallRun(data, cut), "--resume", "--lora-dropout", "0.5")...)
 	require.Equal(t, 1, status)
-	require.Contains(t, out, "note: removed checkpoint-6.tmp-00000000, which was not finished")
-	require.Contains(t, errs, "lora.Dropout: 0.05 then, 0.5 now")
+	require.Contains(t, out, "warning: removed checkpoint-6.tmp-00000000, which was not finished")
+	require.Contains(t, errs, "--lora-dropout: 0.05 then, 0.5 now")
 	require.Contains(t, errs, "--resume-anyway goes on all the same; --overwrite starts anew")
 	status, _, errs = impulseMain(t, "train", "--resume", "--output-dir", cut, "--data", prepared(t, 5))
 	require.Equal(t, 1, status)
@@ -151,23 +171,23 @@ func TestResume(t *testing.T) {
 // TestTrainAverages says what the mean of checkpoints is, and how far the mean
 // of the factors is from it.
 func TestTrainAverages(t *testing.T) {
-	data := prepared(t, 3)
+	data := shortData(t)
 	for method, rank := range map[string]int{"delta": 2, "factors": 1} {
 		dir := filepath.Join(t.TempDir(), method)
 		status, out, errs := impulseMain(t, append(smallRun(data, dir), "--epochs", "1", "--save-steps", "1", "--save-total-limit", "1", "--average-checkpoints", "2", "--average-method", method)...)
 		require.Zero(t, status, errs)
 		for _, want := range []string{
-			"mean of checkpoint-1, checkpoint-2, method " + method, "where averaging the factors A and B is", "the mean has loss",
-			"adapter written to " + dir + ": the mean of checkpoints", "is in " + filepath.Join(dir, "checkpoint-2"), "is in " + filepath.Join(dir, lastDir),
+			"mean of checkpoint-2, checkpoint-3, method " + method, "where averaging the factors A and B is", "the mean has loss",
+			"adapter written to " + dir + ": the mean of checkpoints", "is in " + filepath.Join(dir, "checkpoint-3"), "is in " + filepath.Join(dir, lastDir),
 		} {
 			require.Contains(t, out, want)
 		}
 		a, err := lora.ReadAdapter(dir)
 		require.NoError(t, err)
 		require.Equal(t, rank, a.Config.Rank)
-		require.DirExists(t, filepath.Join(dir, "checkpoint-1"), "more are kept than the limit")
+		require.DirExists(t, filepath.Join(dir, "checkpoint-2"), "more are kept than the limit")
 	}
 	status, _, errs := impulseMain(t, append(smallRun(data, filepath.Join(t.TempDir(), "o")), "--average-checkpoints", "9")...)
 	require.Equal(t, 1, status)
-	require.Contains(t, errs, "--average-checkpoints 9: this run writes 2")
+	require.Contains(t, errs, "--average-checkpoints 9: this run writes 4")
 }

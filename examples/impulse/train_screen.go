@@ -3,14 +3,17 @@ package main
 import (
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/term"
 
+	"github.com/impulse-salamandra/finetune"
+	"github.com/impulse-salamandra/finetune/internal/runlog"
 	"github.com/impulse-salamandra/finetune/lora/train"
 )
 
@@ -23,35 +26,102 @@ const (
 	recentSteps = 20
 )
 
-// screen tells how a run goes: progress on log, one line that changes on a
-// terminal and else a line now and then; what counts afterwards on out.
+// screen shows how a run goes: progress on log, one line that changes on a
+// terminal and else a line now and then; what counts afterwards on out. A clock
+// shows what takes long.
 type screen struct {
-	steps, perEpoch int // of the run, of an epoch
-	describe        func(train.Evaluation) string
-	memory          func() *int64
-	now             func() time.Time
-	width           func() int // of the terminal, 0 without one
-	out, log        io.Writer
+	describe func(train.Evaluation) string
+	memory   func() int64
+	now      func() time.Time
+	width    func() int // of the terminal, 0 without one
+	out, log io.Writer
+	resume   bool // the run was to go on
+	answers  int  // how many times an epoch's end asks for them
 
-	last     train.Step
-	smoothed smoother
-	times    []float64 // seconds of recent steps
-	rates    []float64 // their tokens per second
-	ended    time.Time // of the last step
-	between  float64   // seconds from the last step of an epoch to its end
-	shown    time.Time
-	drawn    bool // there is a line on the terminal
+	planned *finetune.TrainPlan
+
+	mu     sync.Mutex // the clock ticks on another goroutine
+	stop   func()     // stops it
+	last   train.Step
+	losses []float64
+	rates  []float64 // tokens per second of recent steps
+	left   timeLeft
+	phase  string    // what goes on, "" for a step
+	since  time.Time // it has
+	shown  time.Time
+	drawn  bool // there is a line on the terminal
+	url    atomic.Pointer[string]
 }
 
-func newScreen(r *trainRun) *screen {
+func newScreen(o *trainOptions, out, log io.Writer) *screen {
 	s := &screen{
-		steps: r.trainer.TotalSteps(), perEpoch: r.trainer.StepsPerEpoch(), describe: r.o.describe, memory: r.memory,
-		now: time.Now, width: terminalWidth(r.log), out: r.out, log: r.log,
+		describe: func(e train.Evaluation) string { return o.describe(e.Loss, e.Score) }, memory: func() int64 { return 0 },
+		now: time.Now, width: terminalWidth(log), resume: o.Resume, out: out, log: log, stop: func() {},
 	}
-	for _, line := range r.metrics.steps { // a resumed run's loss does not jump
-		s.smoothed.add(line.Loss)
+	if o.Samples > 0 {
+		s.answers++
+	}
+	if o.Metric != "loss" {
+		s.answers++
 	}
 	return s
+}
+
+// plan takes note of what will be computed.
+func (s *screen) plan(p *finetune.TrainPlan) { s.planned = p }
+
+// start says where the run begins, and starts the clock.
+func (s *screen) start(r finetune.TrainStart) error {
+	s.sayStart(r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = newTimeLeft(s.planned, r.Status, s.answers)
+	s.last.Step, s.last.Epoch = r.Step, r.Epoch
+	s.losses = r.Losses // a resumed run's loss does not jump
+	s.memory = r.Memory
+	s.since, s.shown = s.now(), s.now()
+	ticks, end := time.NewTicker(time.Second), make(chan struct{})
+	s.stop = sync.OnceFunc(func() {
+		ticks.Stop()
+		close(end)
+	})
+	go func() {
+		for {
+			select {
+			case <-ticks.C:
+				s.tick()
+			case <-end:
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+func (s *screen) sayStart(r finetune.TrainStart) {
+	fmt.Fprintf(s.out, "%d numbers to train in %d layers, %.2f %% of the model's %d\n", r.Parameters, r.Layers, 100*float64(r.Parameters)/float64(r.ModelParameters), r.ModelParameters)
+	if r.WandBDir != "" {
+		fmt.Fprintf(s.out, "Weights & Biases: wandb sync %s uploads the run\n", r.WandBDir)
+	}
+	switch {
+	case r.Resumed != nil:
+		for _, d := range r.Resumed.Differences {
+			fmt.Fprintf(s.out, "warning: changed since: %s\n", flagDifference(d))
+		}
+		fmt.Fprintf(s.out, "going on after step %d of %d, from %s\n", r.Step, r.TotalSteps, r.Resumed.Dir)
+	case s.resume:
+		fmt.Fprintln(s.out, "there is no checkpoint yet: starting from the beginning")
+	}
+}
+
+// address notes where an uploaded run is seen, for the next step to say. It may be
+// called from any goroutine.
+func (s *screen) address(url string) { s.url.Store(&url) }
+
+func (s *screen) sayAddress() {
+	if url := s.url.Swap(nil); url != nil {
+		s.say("Weights & Biases: %s", *url)
+	}
 }
 
 // terminalWidth measures a terminal; it may change its size.
@@ -80,56 +150,141 @@ func (s *screen) hooks() train.Hooks {
 			if e.Best {
 				mark = ", the best so far"
 			}
-			s.clear()
-			fmt.Fprintf(s.out, "after %.2f epochs, %d steps: %s%s\n", e.Epoch, e.Step, s.describe(e), mark)
+			s.say("after %.2f epochs, %d steps: %s%s", e.Epoch, e.Step, s.describe(e), mark)
 			return nil
 		},
-		Epoch: func(train.Epoch) error {
-			s.between = s.now().Sub(s.ended).Seconds()
+		Epoch: func(e train.Epoch) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.left.epoch(e, s.now())
+			s.begin("")
 			return nil
 		},
 	}
 }
 
+// say prints a line that stays.
+func (s *screen) say(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+	fmt.Fprintf(s.out, format+"\n", args...)
+}
+
+// step notes a step and shows it, not too often.
 func (s *screen) step(step train.Step) {
-	first := s.last.Step == 0
-	s.last, s.ended = step, s.now()
-	s.smoothed.add(step.Loss)
-	s.times = recent(s.times, step.Duration.Seconds())
-	s.rates = recent(s.rates, perSecond(step))
-	since := s.ended.Sub(s.shown)
-	switch width := s.width(); {
-	case width > 0 && (first || since >= redrawPeriod):
-		line := []rune(s.line())
-		// A full line would make the terminal begin another.
-		fmt.Fprintf(s.log, "\r\x1b[K%s", string(line[:min(len(line), width-1)]))
-		s.shown, s.drawn = s.ended, true
-	case width == 0 && (first || since >= logPeriod || step.Step == s.steps):
-		fmt.Fprintln(s.log, s.line())
-		s.shown = s.ended
+	s.sayAddress()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := s.rates == nil
+	s.last = step
+	s.left.step(step, s.now())
+	s.losses = append(s.losses, step.Loss)
+	s.rates = recent(s.rates, step.TokensPerSecond())
+	s.begin("")
+	since := s.now().Sub(s.shown)
+	if width := s.width(); width > 0 && (first || since >= redrawPeriod) || width == 0 && (first || since >= logPeriod || step.Step == s.left.steps) {
+		s.show(s.line())
 	}
+}
+
+// started reports whether the run has begun.
+func (s *screen) started() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left.steps > 0
+}
+
+// progress notes what goes on beside steps.
+func (s *screen) progress(phase string, done, total int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := fmt.Sprintf("%s %d/%d", phase, done, total)
+	if strings.HasPrefix(phase, "compiling") {
+		text = fmt.Sprintf("%s %d of %d", phase, done, total)
+		s.left.compiling(phase)
+		s.begin(text)
+	} else if !strings.HasPrefix(s.phase, phase+" ") {
+		s.begin(text)
+	}
+	s.phase = text
+	if s.width() > 0 && s.now().Sub(s.shown) >= redrawPeriod {
+		s.show(s.phaseLine())
+	}
+}
+
+// begin notes that something else goes on from now.
+func (s *screen) begin(phase string) { s.phase, s.since = phase, s.now() }
+
+// tick shows that what takes long still goes on.
+func (s *screen) tick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.now(); s.width() > 0 && now.Sub(s.since) >= time.Second || now.Sub(s.shown) >= logPeriod {
+		s.show(s.phaseLine())
+	}
+}
+
+// show shows a line, which on a terminal is in the place of the one before.
+func (s *screen) show(text string) {
+	s.shown = s.now()
+	width := s.width()
+	if width == 0 {
+		fmt.Fprintln(s.log, text)
+		return
+	}
+	line := []rune(text)
+	// A full line would make the terminal begin another.
+	fmt.Fprintf(s.log, "\r\x1b[K%s", string(line[:min(len(line), width-1)]))
+	s.drawn = true
 }
 
 // line is how far the run is, how well and how fast it goes.
 func (s *screen) line() string {
 	parts := []string{
-		fmt.Sprintf("step %d/%d", s.last.Step, s.steps),
-		fmt.Sprintf("epoch %.2f/%.3g", s.last.Epoch, float64(s.steps)/float64(s.perEpoch)),
-		fmt.Sprintf("loss %.4f (smoothed %.4f)", s.last.Loss, s.smoothed.value()),
-		fmt.Sprintf("%.0f tokens/s", median(s.rates)),
+		s.place(), fmt.Sprintf("loss %.4f (smoothed %.4f)", s.last.Loss, s.smoothed()), fmt.Sprintf("%.0f tokens/s", median(s.rates)),
 	}
-	if n := s.memory(); n != nil {
-		parts = append(parts, fmt.Sprintf("%.1f GiB", float64(*n)/(1<<30)))
+	if busy := s.last.Busy; len(busy) > 1 {
+		text := "devices"
+		for _, b := range busy {
+			text += fmt.Sprintf(" %.0f", 100*b.Seconds()/max(s.last.Duration, time.Microsecond).Seconds())
+		}
+		parts = append(parts, text+" % busy")
 	}
-	return strings.Join(append(parts, s.left()+" left"), "  ")
+	if n := s.memory(); n > 0 {
+		parts = append(parts, fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)))
+	}
+	return strings.Join(append(parts, s.timeLeft()), "  ")
 }
 
-// left estimates the time to the end from the middle of recent steps, since
-// those with a new shape have compiled, and from what the last epoch's end took.
-func (s *screen) left() string {
-	steps := s.steps - s.last.Step
-	epochs := math.Ceil(float64(steps) / float64(s.perEpoch))
-	return roundTime(time.Duration((float64(steps)*median(s.times) + epochs*s.between) * float64(time.Second)))
+// place is how far the run is.
+func (s *screen) place() string {
+	return fmt.Sprintf("step %d/%d  epoch %.2f/%.3g", s.last.Step, s.left.steps, s.last.Epoch, float64(s.left.steps)/float64(s.left.perEpoch))
+}
+
+// phaseLine is what goes on, and for how long it has.
+func (s *screen) phaseLine() string {
+	phase := s.phase
+	if phase == "" {
+		phase = "computing the next step"
+	}
+	if took := s.now().Sub(s.since); took >= time.Second {
+		phase += fmt.Sprintf(" (%s)", seconds(took))
+	}
+	if s.rates == nil {
+		return phase
+	}
+	return phase + "  " + s.place() + "  " + s.timeLeft()
+}
+
+func (s *screen) timeLeft() string { return roundTime(s.left.after(s.last.Step, s.now())) + " left" }
+
+// seconds is a time as a person says it, below a minute with a space.
+func seconds(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	}
+	return roundTime(d)
 }
 
 // roundTime leaves seconds out where they do not matter.
@@ -148,11 +303,15 @@ func (s *screen) clear() {
 	}
 }
 
-// close clears the terminal and says how the run ended.
+// close stops the clock, clears the terminal and says how the run ended.
 func (s *screen) close() {
+	s.stop()
+	s.sayAddress()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.clear()
-	if s.last.Step > 0 {
-		fmt.Fprintf(s.out, "loss %.4f after %d steps, smoothed %.4f\n", s.last.Loss, s.last.Step, s.smoothed.value())
+	if s.rates != nil {
+		fmt.Fprintf(s.out, "loss %.4f after %d steps, smoothed %.4f\n", s.last.Loss, s.last.Step, s.smoothed())
 	}
 }
 
@@ -173,15 +332,7 @@ func median(values []float64) float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
-// smoother is an exponential moving average whose first values are not drawn
-// towards zero.
-type smoother struct{ sum, weight float64 }
-
-const smoothing = 0.9
-
-func (s *smoother) add(v float64) {
-	s.sum, s.weight = smoothing*s.sum+(1-smoothing)*v, smoothing*s.weight+(1-smoothing)
+// smoothed is the loss without its ups and downs.
+func (s *screen) smoothed() float64 {
+	return runlog.Smooth(s.losses)[len(s.losses)-1]
 }
-
-// value is the average so far.
-func (s *smoother) value() float64 { return s.sum / s.weight }
