@@ -4,14 +4,12 @@
 //
 // The first screenshot is that of the documentation. Where there is no Chromium
 // it says so and does nothing; CHROMIUM names one that is not on the PATH.
-import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { spawn } from "node:child_process";
 import { join } from "node:path";
+import { findBrowser, freePort, startBrowser, until } from "./browser.mjs";
 
 const [impulse, model, screenshot, more] = process.argv.slice(2);
-const browser = [process.env.CHROMIUM, "chromium", "chromium-browser", "google-chrome"].find((b) => b && !spawnSync(b, ["--version"]).error);
+const browser = findBrowser();
 if (!browser) {
   console.log("the page was not driven: no Chromium on the PATH, nor named by CHROMIUM");
   process.exit();
@@ -19,53 +17,13 @@ if (!browser) {
 
 const faults = [];
 const check = (ok, what) => { if (!ok) faults.push(what); };
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-async function until(what, condition) {
-  for (const end = Date.now() + 60_000; Date.now() < end; await sleep(30)) if (await condition()) return;
-  throw new Error(`not within a minute: ${what}`);
-}
-
-const freePort = () => new Promise((done) => {
-  const s = createServer().listen(0, "127.0.0.1", () => { const { port } = s.address(); s.close(() => done(port)); });
-});
 const port = await freePort(), url = `http://127.0.0.1:${port}/`;
 let log = "";
 const server = spawn(impulse, ["serve", "--model-path", model, "--addr", `127.0.0.1:${port}`], { stdio: ["ignore", "pipe", "pipe"] });
 for (const stream of [server.stdout, server.stderr]) stream.on("data", (d) => { log += d; });
 
-// The browser is spoken to in its debugging protocol, over pipes 3 and 4.
-const profile = mkdtempSync(join(tmpdir(), "page-"));
-const chromium = spawn(browser, ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe", `--user-data-dir=${profile}`],
-  { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] });
-let session, count = 0, rest = "";
-const waiting = new Map(), complaints = [];
-chromium.stdio[4].setEncoding("utf8").on("data", (text) => {
-  const parts = (rest + text).split("\0");
-  rest = parts.pop();
-  for (const m of parts.map((p) => JSON.parse(p))) {
-    if (m.id) { waiting.get(m.id)(m); waiting.delete(m.id); }
-    // Errors of scripts, violations of the content security policy, failed requests.
-    if (["Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"].includes(m.method)) complaints.push(m.params.entry?.text ?? JSON.stringify(m.params));
-  }
-});
-const send = (method, params = {}) => new Promise((done, failed) => {
-  waiting.set(++count, (m) => m.error ? failed(new Error(`${method}: ${m.error.message}`)) : done(m.result));
-  chromium.stdio[3].write(JSON.stringify({ id: count, sessionId: session, method, params }) + "\0");
-});
-async function js(expression) {
-  const r = await send("Runtime.evaluate", { expression, returnByValue: true, awaitPromise: true });
-  if (r.exceptionDetails) throw new Error(`${expression}: ${r.exceptionDetails.exception.description}`);
-  return r.result.value;
-}
+const { send, js, view, shoot, close, complaints } = await startBrowser(browser);
 const text = (id) => js(`document.getElementById("${id}").textContent`);
-const view = async (width, height, phone, scheme = "light") => {
-  await send("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: 1, mobile: phone });
-  await send("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
-};
-async function shoot(file) {
-  await sleep(500); // transitions
-  writeFileSync(file, (await send("Page.captureScreenshot", { format: "png" })).data, "base64");
-}
 async function type(query) {
   await js(`document.getElementById("query").focus(); document.getElementById("query").select()`);
   await send("Input.insertText", { text: query });
@@ -113,9 +71,6 @@ async function drive() {
     if (server.exitCode !== null) throw new Error("the server ended");
     return fetch(url + "readyz").then((r) => r.ok, () => false);
   });
-  const { targetId } = await send("Target.createTarget", { url: "about:blank" });
-  session = (await send("Target.attachToTarget", { targetId, flatten: true })).sessionId;
-  for (const domain of ["Page", "Runtime", "Log"]) await send(domain + ".enable");
   await view(1100, 800, false);
   await send("Page.navigate", { url });
   await until("the page is there", () => js(`document.readyState === "complete" && !!document.querySelector("#examples button")`));
@@ -155,9 +110,7 @@ try {
   faults.push(e.message);
 }
 server.kill();
-chromium.kill();
-await until("Chromium ends", () => chromium.exitCode !== null || chromium.signalCode !== null);
-rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+await close();
 for (const f of faults) console.error(`page: ${f}`);
 if (faults.length > 0) {
   console.error(log);
