@@ -213,6 +213,18 @@ func (m *Model) Contract() chatml.Contract {
 	return v.prompt.Contract
 }
 
+// Quantization is what the base's linear layers are stored in on the device: "4bit",
+// "8bit", or empty for what they were not quantised to. Where an adapter was trained on
+// another base than that, its [Model.Contract] says so, in BaseQuantization.
+func (m *Model) Quantization() string {
+	v, err := m.use()
+	if err != nil {
+		return ""
+	}
+	defer v.release()
+	return v.base.quantized
+}
+
 // Effect says what the model's adapter does not do: that it has no effect, or only
 // in some layers. It is empty where all is well, and without an adapter.
 func (m *Model) Effect() string {

@@ -137,11 +137,11 @@ func runMerge(ctx context.Context, o mergeOptions, out, log io.Writer) error {
 		return err
 	}
 	if report.Verified != nil {
-		fmt.Fprintf(out, "verified: %v\n", report.Verified)
+		fmt.Fprintf(out, "verified%s: %v\n", besideBase(report), report.Verified)
 	}
 	if report.FromTrained != nil {
 		d := report.FromTrained
-		fmt.Fprintf(out, "from base and adapter as they were trained, quantised, logits are off by %.2g, at most %.2g, likeliest token equal %d of %d times\n",
+		fmt.Fprintf(out, "beside the base as it was in training, quantised, logits are off by %.2g, at most %.2g, likeliest token equal %d of %d times\n",
 			d.Error, d.Largest, d.SameToken, d.Prompts)
 	}
 	for _, c := range report.ChangedFiles {
@@ -153,4 +153,15 @@ func runMerge(ctx context.Context, o mergeOptions, out, log io.Writer) error {
 	fmt.Fprintf(out, "merged %d of %d tensors into %s; %.2f %% of the changed weights were lost to rounding\n",
 		len(report.Merged), len(report.Merged)+len(report.Untouched), o.OutputPath, 100*report.LostShare)
 	return nil
+}
+
+// besideBase says what a merge was compared with, where there are two bases to choose from.
+func besideBase(r lora.MergeReport) string {
+	switch {
+	case r.Dequantized != "":
+		return " beside the base as it was in training, " + r.Dequantized
+	case r.FromTrained != nil:
+		return " beside the base as its files have it"
+	}
+	return ""
 }

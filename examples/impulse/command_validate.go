@@ -225,6 +225,9 @@ func (o *validateOptions) ask(ctx context.Context, dev *device.Device, t *testSe
 		return nil, err
 	}
 	defer m.Close()
+	if trained, stored := m.Contract().BaseQuantization, m.Quantization(); trained+stored != "" {
+		fmt.Fprintf(out, "linear layers of the base: %s in training, %s here\n", quantization(trained), quantization(stored))
+	}
 	var runs []report.Run
 	for _, constrained := range o.modes() {
 		results, err := o.score(ctx, m, t, constrained, log)
@@ -247,6 +250,9 @@ func (o *validateOptions) ask(ctx context.Context, dev *device.Device, t *testSe
 	}
 	return runs, nil
 }
+
+// quantization names what a base is stored in.
+func quantization(name string) string { return cmp.Or(name, "not quantised") }
 
 // interrupted says how far a run was and how it goes on.
 func (o *validateOptions) interrupted(done, of int, constrained bool) error {
