@@ -20,6 +20,7 @@ func dotGeneral(c *compiler, call *call, in []view) (view, bool) {
 	if size(shape.Dimensions) == 0 {
 		return view{}, false
 	}
+	in = []view{c.unconverted(in[0]), c.unconverted(in[1])}
 	a := c.operand(in[0], call.args[0].([]int), call.args[1].([]int))
 	b := c.operand(in[1], call.args[2].([]int), call.args[3].([]int))
 	m, n, k := a.cross, b.cross, a.depth
@@ -33,6 +34,15 @@ func dotGeneral(c *compiler, call *call, in []view) (view, bool) {
 		}, m, n, k)
 	}, a.view, b.view)
 	return c.toDType(product, shape.DType), true
+}
+
+// unconverted is what a view of whole numbers in 8 bits was before it was converted,
+// which products read as they are.
+func (c *compiler) unconverted(v view) view {
+	if from, ok := c.whole[v.place]; ok {
+		v.place, v.dtype, v.offset = from.place, from.dtype, v.offset+from.offset
+	}
+	return v
 }
 
 // operand is a side of products: matrices of cross rows with depth columns.
@@ -94,7 +104,11 @@ func (c *compiler) operand(v view, contracted, batch []int) operand {
 
 // matrix gives the matrices of a side, of bytes that begin where the view does.
 func (o operand) matrix(bytes []byte) func(i int) simd.Matrix {
-	if o.dtype == dtypes.BFloat16 {
+	switch o.dtype {
+	case dtypes.Int8:
+		numbers := of[int8](bytes)
+		return func(i int) simd.Matrix { return simd.Matrix{Whole: numbers[o.batch[i]:], Row: o.row, Column: o.column} }
+	case dtypes.BFloat16:
 		numbers := of[uint16](bytes)
 		return func(i int) simd.Matrix { return simd.Matrix{Half: numbers[o.batch[i]:], Row: o.row, Column: o.column} }
 	}

@@ -2,6 +2,7 @@ package gobackend
 
 import (
 	"math"
+	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -124,11 +125,11 @@ func inFloat32(f rowsOf[float32, float32]) binaryKernel {
 }
 
 type number interface {
-	~int32 | ~uint32 | ~int64 | ~uint64 | ~uint8 | ~float32
+	~int32 | ~uint32 | ~int64 | ~uint64 | ~int8 | ~uint8 | ~float32
 }
 
 type integer interface {
-	~int32 | ~uint32 | ~int64 | ~uint64 | ~uint8
+	~int32 | ~uint32 | ~int64 | ~uint64 | ~int8 | ~uint8
 }
 
 func arithmetic[T number]() map[compute.OpType]binaryKernel {
@@ -180,7 +181,10 @@ var binaries = func() map[compute.OpType]map[dtypes.DType]binaryKernel {
 		compute.OpTypeShiftRightLogical: pairs(func(x, y uint32) uint32 { return x >> y }),
 	})
 	add(dtypes.Uint64, arithmetic[uint64](), comparisons[uint64](), bits[uint64]())
-	add(dtypes.Uint8, arithmetic[uint8](), comparisons[uint8](), bits[uint8]())
+	add(dtypes.Uint8, arithmetic[uint8](), comparisons[uint8](), bits[uint8](), map[compute.OpType]binaryKernel{
+		compute.OpTypeShiftRightLogical: pairs(func(x, y uint8) uint8 { return x >> y }),
+	})
+	add(dtypes.Int8, bits[int8]())
 	add(dtypes.Float32, arithmetic[float32](), comparisons[float32]())
 	add(dtypes.Bool, map[compute.OpType]binaryKernel{
 		compute.OpTypeLogicalAnd: pairs(func(x, y bool) bool { return x && y }),
@@ -219,6 +223,9 @@ func binary(c *compiler, call *call, in []view) (view, bool) {
 	if kernel == nil || in[1].dtype != in[0].dtype || size(shape.Dimensions) == 0 {
 		return view{}, false
 	}
+	if call.op == compute.OpTypeBitwiseOr && in[1].zero() && slices.Equal(in[0].dims, shape.Dimensions) {
+		return in[0], true
+	}
 	a, b := c.rowwise(in[0], shape.Dimensions), c.rowwise(in[1], shape.Dimensions)
 	over := -1
 	for i, v := range []view{a, b} {
@@ -232,6 +239,11 @@ func binary(c *compiler, call *call, in []view) (view, bool) {
 	return c.emit(shape, over, func(out []byte, in [][]byte) {
 		l.run(kernel(out, in[0], in[1], stepA, stepB))
 	}, a, b), true
+}
+
+// zero reports whether a view is a constant of zeros.
+func (v view) zero() bool {
+	return v.place.kind == isConstant && !slices.ContainsFunc(v.place.bytes, func(b byte) bool { return b != 0 })
 }
 
 // where chooses between numbers of any dtype.
@@ -286,7 +298,11 @@ func convert(c *compiler, call *call, in []view) (view, bool) {
 		return view{}, false
 	}
 	v := c.dense(in[0])
-	return c.emit(call.shape(), -1, f, v), true
+	out := c.emit(call.shape(), -1, f, v)
+	if from == dtypes.Int8 {
+		c.whole[out.place] = v
+	}
+	return out, true
 }
 
 // conversions are from one dtype to another.
@@ -297,6 +313,12 @@ var conversions = map[[2]dtypes.DType]func(out []byte, in [][]byte){
 	{dtypes.Uint32, dtypes.Float32}:   converted(castTo[uint32, float32]),
 	{dtypes.Int32, dtypes.Uint32}:     converted(castTo[int32, uint32]),
 	{dtypes.Uint8, dtypes.Int32}:      converted(castTo[uint8, int32]),
+	{dtypes.Int8, dtypes.Float32}:     converted(simd.WidenWhole),
+	{dtypes.Int8, dtypes.BFloat16}: converted(func(dst []uint16, src []int8) {
+		for i, x := range src { // seven bits fit
+			dst[i] = uint16(math.Float32bits(float32(x)) >> 16)
+		}
+	}),
 	{dtypes.Bool, dtypes.Float32}: converted(func(dst []float32, src []bool) {
 		for i, x := range src {
 			dst[i] = 0

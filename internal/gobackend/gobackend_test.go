@@ -99,6 +99,18 @@ func numbers(draw *rand.Rand, s shapes.Shape) any {
 			list[i] = draw.Uint32()
 		}
 		return list
+	case dtypes.Int8:
+		list := make([]int8, n)
+		for i := range list {
+			list[i] = int8(draw.IntN(256))
+		}
+		return list
+	case dtypes.Uint8:
+		list := make([]uint8, n)
+		for i := range list {
+			list[i] = uint8(draw.IntN(256))
+		}
+		return list
 	case dtypes.Bool:
 		list := make([]bool, n)
 		for i := range list {

@@ -6,6 +6,8 @@ import (
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
+
+	"github.com/impulse-salamandra/finetune/internal/simd"
 )
 
 // lowering turns a call with one result into steps. It says false, and has added
@@ -204,6 +206,9 @@ func gather(c *compiler, call *call, in []view) (view, bool) {
 	shape := call.shape()
 	v := in[0]
 	k := len(starts)
+	if in[1].dtype == dtypes.Uint8 && len(v.dims) == 1 && v.dims[0] == 256 && axis == len(in[1].dims)-1 && len(offsets) == 0 && v.width() == 4 {
+		return c.lookup(shape, v, in[1]), true
+	}
 	if in[1].dtype != dtypes.Int32 || axis != len(in[1].dims)-1 || len(collapsed) != k || size(shape.Dimensions) == 0 {
 		return view{}, false
 	}
@@ -225,6 +230,18 @@ func gather(c *compiler, call *call, in []view) (view, bool) {
 			copy(out[i[0]*row:(i[0]+1)*row], in[0][from*row:])
 		})
 	}, v, index), true
+}
+
+// lookup gives for each byte of index a number of a table of 256.
+func (c *compiler) lookup(shape shapes.Shape, table, index view) view {
+	return c.emit(shape, -1, func(out []byte, in [][]byte) {
+		to, from := of[uint32](out), (*[256]uint32)(of[uint32](in[0]))
+		simd.Ranges(len(to), grain, func(first, end int) {
+			for i, x := range in[1][first:end] {
+				to[first+i] = from[x]
+			}
+		})
+	}, c.dense(table), c.dense(index))
 }
 
 // argMinMax finds the place of the largest numbers of rows.

@@ -33,6 +33,7 @@ type compiler struct {
 	backend *Backend
 	views   map[*node]view
 	copies  map[string]view // views without gaps, by where they come from
+	whole   map[*place]view // of 8-bit numbers, by where they are converted to
 	program *program
 }
 
@@ -40,7 +41,7 @@ type compiler struct {
 const foldBytes = 1 << 20
 
 func compile(b *Backend, f *function) (*program, error) {
-	c := &compiler{backend: b, views: map[*node]view{}, copies: map[string]view{}, program: &program{backend: b, names: f.names}}
+	c := &compiler{backend: b, views: map[*node]view{}, copies: map[string]view{}, whole: map[*place]view{}, program: &program{backend: b, names: f.names}}
 	for i, n := range f.inputs {
 		c.program.inputs = append(c.program.inputs, n.shape)
 		c.views[n] = denseView(&place{kind: isInput, index: i}, n.shape)
@@ -65,8 +66,24 @@ func compile(b *Backend, f *function) (*program, error) {
 		c.program.outputs = append(c.program.outputs, n.shape)
 		c.program.results = append(c.program.results, v.place)
 	}
+	c.program.dropUnread()
 	c.program.plan()
 	return c.program, nil
+}
+
+// dropUnread leaves out steps whose results nothing reads.
+func (p *program) dropUnread() {
+	read := map[*place]bool{}
+	for _, s := range slices.Backward(p.steps) {
+		if slices.ContainsFunc(s.out, func(o *place) bool { return o.kind == isOutput || read[o] }) {
+			for _, v := range s.in {
+				read[v.place] = true
+			}
+			continue
+		}
+		s.run = nil
+	}
+	p.steps = slices.DeleteFunc(p.steps, func(s *step) bool { return s.run == nil })
 }
 
 // needed are the calls that outputs depend on.

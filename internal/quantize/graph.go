@@ -1,6 +1,7 @@
 package quantize
 
 import (
+	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph"
 
@@ -20,6 +21,9 @@ func (w nf4Weight) Linear(x *Node) *Node { return products.Linear(x, w.Matrix(x)
 // Matrix implements [products.Weight]: values times scales in float32, rounded once.
 func (w nf4Weight) Matrix(x *Node) *Node {
 	packed := after(x, w.packed)
+	if x.Graph().Backend().Capabilities().DynamicShapes == compute.DynamicShapesNative { // the Go backend, which fuses nothing
+		return ConvertDType(w.byTable(packed), x.DType())
+	}
 	codes := Concatenate([]*Node{
 		BitwiseShiftRightLogicalScalar(packed, uint8(4)),
 		BitwiseAnd(packed, Scalar(x.Graph(), dtypes.Uint8, uint8(15))),
@@ -28,6 +32,27 @@ func (w nf4Weight) Matrix(x *Node) *Node {
 		codes = SliceAxis(codes, 0, AxisRange(0, w.out))
 	}
 	return ConvertDType(Mul(nf4Lookup(codes), w.scales()), x.DType())
+}
+
+// byTable is the weight in float32, of a table of what each byte's halves stand for.
+func (w nf4Weight) byTable(packed *Node) *Node {
+	halves := make([]*Node, 2)
+	for i := range halves {
+		table := make([]float32, 256)
+		for b := range table {
+			table[b] = nf4Values[b>>(4*(1-i))&15]
+		}
+		halves[i] = Gather(Const(packed.Graph(), table), InsertAxes(packed, -1))
+	}
+	values := Concatenate(halves, 0)
+	if w.out%2 != 0 {
+		values = SliceAxis(values, 0, AxisRange(0, w.out))
+	}
+	if w.out*w.in%blockSize != 0 {
+		return Mul(values, w.scales())
+	}
+	inBlocks := Reshape(values, w.absmax.Shape().Dim(0), blockSize)
+	return Reshape(Mul(inBlocks, InsertAxes(w.absmax, -1)), w.out, w.in)
 }
 
 // scales are those of each weight, [out, in].

@@ -10,22 +10,50 @@ const (
 )
 
 // Matrix is a view of rows and columns: element (i, j) is Data[i*Row+j*Column], or
-// the same place of Half, whose elements are bfloat16. One of the two is nil.
+// the same place of Half, whose elements are bfloat16, or of Whole. Two of the three
+// are nil.
 type Matrix struct {
 	Data        []float32
 	Half        []uint16
+	Whole       []int8
 	Row, Column int
 }
 
 // from returns the view that begins at row i, column j.
 func (m Matrix) from(i, j int) Matrix {
 	at := i*m.Row + j*m.Column
-	if m.Half != nil {
+	switch {
+	case m.Half != nil:
 		m.Half = m.Half[at:]
-	} else {
+	case m.Whole != nil:
+		m.Whole = m.Whole[at:]
+	default:
 		m.Data = m.Data[at:]
 	}
 	return m
+}
+
+// widen converts n elements, from element at on and one after another, to float32.
+func (m Matrix) widen(dst []float32, at, n int) {
+	switch {
+	case m.Half != nil:
+		Widen(dst, m.Half[at:at+n])
+	case m.Whole != nil:
+		WidenWhole(dst, m.Whole[at:at+n])
+	default:
+		copy(dst, m.Data[at:at+n])
+	}
+}
+
+// at is element i of the array.
+func (m Matrix) at(i int) float32 {
+	switch {
+	case m.Half != nil:
+		return widen(m.Half[i])
+	case m.Whole != nil:
+		return float32(m.Whole[i])
+	}
+	return m.Data[i]
 }
 
 // Product is one of several matrix products of a size: C [M, N] = A [M, K] · B [K, N].
@@ -72,7 +100,7 @@ func multiply(p Product, r0, r1, c0, c1, n, k int) {
 		return
 	}
 	a := p.A.from(r0, 0)
-	if a.Half != nil || a.Column != 1 && k > 1 {
+	if a.Data == nil || a.Column != 1 && k > 1 {
 		a = s.copyRows(a, r1-r0, k)
 	}
 	pieces := (k + depth - 1) / depth
@@ -112,11 +140,11 @@ func (s *scratch) copyRows(a Matrix, m, k int) Matrix {
 	for i := range m {
 		to := s.rows[i*k:][:k]
 		switch {
-		case a.Half != nil && a.Column == 1:
-			Widen(to, a.Half[i*a.Row:][:k])
-		case a.Half != nil:
+		case a.Column == 1:
+			a.widen(to, i*a.Row, k)
+		case a.Data == nil:
 			for j := range to {
-				to[j] = widen(a.Half[i*a.Row+j*a.Column])
+				to[j] = a.at(i*a.Row + j*a.Column)
 			}
 		default:
 			for j := range to {
@@ -133,19 +161,19 @@ func pack(panel []float32, b Matrix, k, width int) {
 		clear(panel)
 	}
 	switch {
-	case b.Column == 1 && b.Half == nil && width == tileColumns:
+	case b.Column == 1 && b.Data != nil && width == tileColumns:
 		for i := range k {
 			copy(panel[i*tileColumns:][:tileColumns], b.Data[i*b.Row:])
 		}
-	case b.Row == 1 && b.Half == nil && width == tileColumns:
+	case b.Row == 1 && b.Data != nil && width == tileColumns:
 		packTransposed(panel, b.Data, b.Column, k)
-	case b.Half == nil && b.Row < b.Column:
+	case b.Data != nil && b.Row < b.Column:
 		for j := range width {
 			for i := range k {
 				panel[i*tileColumns+j] = b.Data[i*b.Row+j*b.Column]
 			}
 		}
-	case b.Half == nil:
+	case b.Data != nil:
 		for i := range k {
 			for j := range width {
 				panel[i*tileColumns+j] = b.Data[i*b.Row+j*b.Column]
@@ -156,18 +184,18 @@ func pack(panel []float32, b Matrix, k, width int) {
 		for from := 0; from < k; from += 64 {
 			n := min(64, k-from)
 			for j := range tileColumns {
-				Widen(wide[j*64:][:n], b.Half[j*b.Column+from:][:n])
+				b.widen(wide[j*64:], j*b.Column+from, n)
 			}
 			packTransposed(panel[from*tileColumns:], wide[:], 64, n)
 		}
 	case b.Column == 1:
 		for i := range k {
-			Widen(panel[i*tileColumns:][:width], b.Half[i*b.Row:][:width])
+			b.widen(panel[i*tileColumns:], i*b.Row, width)
 		}
 	default:
 		for i := range k {
 			for j := range width {
-				panel[i*tileColumns+j] = widen(b.Half[i*b.Row+j*b.Column])
+				panel[i*tileColumns+j] = b.at(i*b.Row + j*b.Column)
 			}
 		}
 	}

@@ -32,8 +32,8 @@ func random(draw *rand.Rand, n int) []float32 {
 
 // layout is how a matrix lies in memory.
 type layout struct {
-	byColumns, half bool
-	gap             int // between rows, or columns
+	byColumns, half, whole bool
+	gap                    int // between rows, or columns
 }
 
 // matrix lays random numbers out, and returns them in float64, by rows.
@@ -43,20 +43,22 @@ func (l layout) matrix(draw *rand.Rand, rows, columns int) (Matrix, []float64) {
 		m = Matrix{Row: 1, Column: rows + l.gap}
 	}
 	n := rows*columns + l.gap*max(rows, columns) + 1
-	if l.half {
+	switch {
+	case l.half:
 		m.Half = make([]uint16, n)
 		Narrow(m.Half, random(draw, n))
-	} else {
+	case l.whole:
+		m.Whole = make([]int8, n)
+		for i := range m.Whole {
+			m.Whole[i] = int8(draw.IntN(256))
+		}
+	default:
 		m.Data = random(draw, n)
 	}
 	want := make([]float64, rows*columns)
 	for i := range rows {
 		for j := range columns {
-			if at := i*m.Row + j*m.Column; l.half {
-				want[i*columns+j] = float64(widen(m.Half[at]))
-			} else {
-				want[i*columns+j] = float64(m.Data[at])
-			}
+			want[i*columns+j] = float64(m.at(i*m.Row + j*m.Column))
 		}
 	}
 	return m, want
@@ -98,7 +100,10 @@ func checkProducts(t *testing.T, draw *rand.Rand, la, lb layout, products, m, n,
 func layouts() []layout {
 	var list []layout
 	for i := range 8 {
-		list = append(list, layout{i&1 != 0, i&2 != 0, i >> 2 * 3})
+		list = append(list, layout{byColumns: i&1 != 0, half: i&2 != 0, gap: i >> 2 * 3})
+		if i&2 != 0 {
+			list = append(list, layout{byColumns: i&1 != 0, whole: true, gap: i >> 2 * 3})
+		}
 	}
 	return list
 }
@@ -126,7 +131,7 @@ func FuzzMultiply(f *testing.F) {
 	f.Add(uint64(1), uint8(1), uint8(20), uint8(40), uint16(500), uint8(9))
 	f.Fuzz(func(t *testing.T, seed uint64, products, m, n uint8, k uint16, layout uint8) {
 		all := layouts()
-		checkProducts(t, rand.New(rand.NewPCG(seed, 3)), all[layout%8], all[layout>>3%8], int(products%4), int(m), int(n), int(k%1024))
+		checkProducts(t, rand.New(rand.NewPCG(seed, 3)), all[int(layout)%len(all)], all[int(layout)/len(all)%len(all)], int(products%4), int(m), int(n), int(k%1024))
 	})
 }
 

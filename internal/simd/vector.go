@@ -157,6 +157,14 @@ func Widen(dst []float32, src []uint16) {
 
 func widen(x uint16) float32 { return math.Float32frombits(uint32(x) << 16) }
 
+// WidenWhole converts whole numbers to float32.
+func WidenWhole(dst []float32, src []int8) {
+	whole := widenBytes(dst, src)
+	for i, x := range src[whole:] {
+		dst[whole+i] = float32(x)
+	}
+}
+
 // Narrow rounds float32 to bfloat16, to the nearest, ties to even.
 func Narrow(dst []uint16, src []float32) {
 	dst = dst[:len(src)]

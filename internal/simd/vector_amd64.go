@@ -37,6 +37,9 @@ func maxVector(a *float32, n int, lanes *[32]float32) (nan bool)
 func widenVector(dst *float32, src *uint16, n int)
 
 //go:noescape
+func widenBytesVector(dst *float32, src *int8, n int)
+
+//go:noescape
 func transposeVector(panel, b *float32, stride, k int)
 
 // packTransposed is [packTransposedGo], eight numbers of eight rows at a time.
@@ -140,5 +143,15 @@ func widenWhole(dst []float32, src []uint16) int {
 	}
 	_ = dst[len(src)-1]
 	widenVector(&dst[0], &src[0], n)
+	return n
+}
+
+func widenBytes(dst []float32, src []int8) int {
+	n := len(src) &^ 7
+	if !vectors || n == 0 {
+		return 0
+	}
+	_ = dst[len(src)-1]
+	widenBytesVector(&dst[0], &src[0], n)
 	return n
 }

@@ -231,6 +231,23 @@ loop:
 	VZEROUPPER
 	RET
 
+// func widenBytesVector(dst *float32, src *int8, n int)
+TEXT ·widenBytesVector(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+
+loop:
+	VPMOVSXBD (SI), Y0
+	VCVTDQ2PS Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ $8, SI
+	ADDQ $32, DI
+	SUBQ $8, CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
 // func transposeVector(panel, b *float32, stride, k int)
 //
 // Eight columns of a panel of sixteen from eight rows, eight numbers of each at a

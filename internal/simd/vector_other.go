@@ -16,4 +16,6 @@ func maxWhole(a []float32) float32 { return maxGo(a) }
 
 func widenWhole(_ []float32, _ []uint16) int { return 0 }
 
+func widenBytes(_ []float32, _ []int8) int { return 0 }
+
 func packTransposed(panel, b []float32, stride, k int) { packTransposedGo(panel, b, stride, k) }
