@@ -19,6 +19,7 @@ type input struct {
 	device  int               // its place in Trainer.models
 	tensors []*tensors.Tensor // what the batch's program takes after the adapter
 	err     error
+	early   bool // nobody waits for its program yet
 }
 
 // prefetch prepares inputs in their order, one ahead of the one in use.

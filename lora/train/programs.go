@@ -19,6 +19,10 @@ type batchShape struct {
 	first, targets int // the token that targets count from, and how many
 }
 
+func shapeOf(b dataset.Batch) batchShape {
+	return batchShape{salamandra.SharedPrefix{P: b.P, B: b.B, S: b.S}, b.TargetsFrom, b.N}
+}
+
 // name is that of the program that does something for the shape.
 func (s batchShape) name(does string) string {
 	return fmt.Sprintf("%s P=%d B=%d S=%d T=%d", does, s.P, s.B, s.S, s.targets)
@@ -32,7 +36,7 @@ func (t *Trainer) gradientProgram(in *input) (*salamandra.Program, error) {
 		args = append(args, shapes.Make(dtypes.Float32))
 	}
 	c := compilation{"compiling shape", t.train, t.gradients, args}
-	return t.program(c, in.Batch, func(s batchShape) (*salamandra.Program, error) {
+	return t.program(c, in, func(s batchShape) (*salamandra.Program, error) {
 		return t.model.NewProgram(s.name("gradients"), nil, func(tr salamandra.Transformer, in []*Node) []*Node {
 			factors := bindTraining(&tr, t.layers, in[0], in[1])
 			tr.Keep = salamandra.KeepProducts
@@ -59,7 +63,7 @@ func (t *Trainer) gradientProgram(in *input) (*salamandra.Program, error) {
 // without dropout.
 func (t *Trainer) lossProgram(in *input) (*salamandra.Program, error) {
 	c := compilation{"compiling shape to evaluate", t.eval, t.losses, t.argumentShapes(in)}
-	return t.program(c, in.Batch, func(s batchShape) (*salamandra.Program, error) {
+	return t.program(c, in, func(s batchShape) (*salamandra.Program, error) {
 		return t.model.NewProgram(s.name("loss"), nil, func(tr salamandra.Transformer, in []*Node) []*Node {
 			tr.Linear = t.layers.Linear(in[:1])
 			return []*Node{lossGraph{tr, s, t.config.HeadChunk}.sum(tr.Embed(in[1]), targets{in[2], in[3], in[4]})}
@@ -69,7 +73,7 @@ func (t *Trainer) lossProgram(in *input) (*salamandra.Program, error) {
 
 // argumentShapes are those of what a program takes: the adapter and the input.
 func (t *Trainer) argumentShapes(in *input) []shapes.Shape {
-	return append([]shapes.Shape{t.layers.Params().Shape()}, in.shapes()...)
+	return append([]shapes.Shape{shapes.Make(dtypes.Float32, t.layers.NumParameters())}, in.shapes()...)
 }
 
 // compilation says which programs there are and how another is compiled.
@@ -80,27 +84,43 @@ type compilation struct {
 	args  []shapes.Shape
 }
 
-// program looks a program up by the shape of a batch, or makes and compiles it. A
-// device that needs one which another is compiling waits for it.
-func (t *Trainer) program(c compilation, b dataset.Batch, build func(batchShape) (*salamandra.Program, error)) (*salamandra.Program, error) {
+// program looks a program up by the shape of a batch, or makes and compiles it. Who
+// needs one that another is compiling waits for it, unless it is only for later.
+func (t *Trainer) program(c compilation, in *input, build func(batchShape) (*salamandra.Program, error)) (*salamandra.Program, error) {
+	s := shapeOf(in.Batch)
+	start := time.Now()
 	t.making.Lock()
 	defer t.making.Unlock()
-	s := batchShape{salamandra.SharedPrefix{P: b.P, B: b.B, S: b.S}, b.TargetsFrom, b.N}
-	if p, ok := c.made[s]; ok {
+	p, underway := c.made[s]
+	if p != nil || underway && in.early {
 		return p, nil
 	}
-	start := time.Now()
-	t.progress(c.phase, int64(len(c.made)+1), int64(len(c.plan.Shapes)))
-	p, err := build(s)
-	if err != nil {
-		return nil, err
+	if !in.early {
+		t.progress(c.phase, int64(min(len(c.made)+1, len(c.plan.Shapes))), int64(len(c.plan.Shapes)))
+		defer func() { t.compiling += time.Since(start) }()
 	}
-	if err := p.Compile(c.args...); err != nil {
-		p.Close()
+	for underway && p == nil {
+		t.changed.Wait()
+		p, underway = c.made[s]
+	}
+	if p != nil {
+		return p, nil
+	}
+	c.made[s] = nil // underway
+	t.making.Unlock()
+	p, err := build(s)
+	if err == nil {
+		if err = p.Compile(c.args...); err != nil {
+			p.Close()
+		}
+	}
+	t.making.Lock()
+	t.changed.Broadcast()
+	if err != nil {
+		delete(c.made, s)
 		return nil, err
 	}
 	c.made[s] = p
-	t.compiling += time.Since(start)
 	return p, nil
 }
 

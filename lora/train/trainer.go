@@ -35,8 +35,10 @@ type Trainer struct {
 	config      Config
 	schedule    schedule
 
-	making            sync.Mutex // over the programs
-	gradients, losses map[batchShape]*salamandra.Program
+	making            sync.Mutex                         // over the programs
+	changed           *sync.Cond                         // of the programs
+	gradients, losses map[batchShape]*salamandra.Program // nil while one is being compiled
+	early             int                                // how many are compiled before they are needed, at a time
 	add, update       *Exec
 	state             state
 	progress          func(phase string, done, total int64) // of the hooks
@@ -84,6 +86,7 @@ func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan
 		gradients: map[batchShape]*salamandra.Program{}, losses: map[batchShape]*salamandra.Program{},
 		unlock: func() {}, progress: func(string, int64, int64) {},
 	}
+	t.changed, t.early = sync.NewCond(&t.making), early(model.Backend())
 	t.schedule = schedule{config.Scheduler, config.LearningRate, config.WarmupSteps, t.totalSteps()}
 	if model.DType() == dtypes.Float16 {
 		t.state.LossScale = &lossScale{Scale: firstScale}
@@ -178,6 +181,7 @@ func (t *Trainer) Run(ctx context.Context, hooks Hooks) error {
 	if err := t.join(ctx); err != nil {
 		return err
 	}
+	defer t.compileEarly(ctx)()
 	for t.state.Ended || t.state.Step < t.totalSteps() && !t.state.stopped {
 		start := time.Now()
 		if !t.state.Ended {
