@@ -62,7 +62,8 @@ type TrainOptions struct {
 	MaxLength int
 	Overlong  dataset.OverlongPolicy
 	// Split says which examples are held out for evaluation, and Plan how the
-	// others become batches.
+	// others become batches. Plan.ShapeTokens is by default 10,000 divided by the
+	// epochs: about what compiling another shape takes on a CPU.
 	Split dataset.SplitOptions
 	Plan  dataset.PlanOptions
 

@@ -1,6 +1,7 @@
 package finetune
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -240,12 +241,18 @@ func (r *run) readData(config llama.Config) error {
 	if err != nil {
 		return err
 	}
-	if p.Train, p.Eval, err = dataset.NewPlan(trained, held, o.Plan); err != nil {
+	plan := o.Plan
+	plan.ShapeTokens = cmp.Or(plan.ShapeTokens, compileTokens/o.Train.Epochs)
+	if p.Train, p.Eval, err = dataset.NewPlan(trained, held, plan); err != nil {
 		return err
 	}
 	r.questions = questionsOf(held)
 	return r.settleTask(records)
 }
+
+// compileTokens is about how many tokens of SmolLM2 a processor computes while it
+// compiles for another shape; a larger model computes fewer on it, a GPU more.
+const compileTokens = 10_000
 
 // records returns the examples, each with a system message if there is a system
 // prompt.

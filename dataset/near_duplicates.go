@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"strings"
 	"unicode"
@@ -55,15 +56,22 @@ type near struct {
 //
 // Every set is ordered by how rare its runs are. Two sets that are similar
 // enough must share one of the first few, so only those are looked up (Bayardo,
-// Ma & Srikant 2007, Scaling Up All Pairs Similarity Search). Memory is 4 bytes
+// Ma & Srikant 2007, Scaling Up All Pairs Similarity Search), and of those only
+// sets compared whose sketches do not differ too much already. Memory is 4 bytes
 // for each run of each text. Time grows with the number of texts that share
-// rare runs: 10,000 questions of one line against one another take about a
-// second, while n texts that nearly all resemble one another take n² steps.
+// rare runs.
 type nearIndex struct {
 	threshold float64
 	rank      map[uint64]uint32 // of each run, the rarest first
 	sets      [][]uint32        // ranks of each text, rising
-	postings  [][]int32         // by rank: the texts that have it among their first
+	sketches  []uint32          // of each text
+	postings  [][]posting       // by rank: the texts that have it among their first
+}
+
+// posting is a text, and its sketch.
+type posting struct {
+	text   int32
+	sketch uint32
 }
 
 // newNearIndex makes an index of texts. It fails if the threshold is
@@ -88,13 +96,13 @@ func newNearIndex(texts []string, threshold float64) (*nearIndex, error) {
 			counts[n]++
 			numbers[i] = n
 		}
-		x.sets = append(x.sets, numbers)
+		x.sets, x.sketches = append(x.sets, numbers), append(x.sketches, sketch(set))
 	}
 	x.sortByRarity(runs, counts)
-	x.postings = make([][]int32, len(runs))
+	x.postings = make([][]posting, len(runs))
 	for i, set := range x.sets {
 		for _, r := range set[:x.prefix(len(set))] {
-			x.postings[r] = append(x.postings[r], int32(i))
+			x.postings[r] = append(x.postings[r], posting{int32(i), x.sketches[i]})
 		}
 	}
 	return x, nil
@@ -136,36 +144,54 @@ func (x *nearIndex) resembling(text string) []near {
 	slices.Sort(set)
 	seen := map[int32]bool{}
 	var found []near
-	x.find(set, len(runs), len(x.sets), func(i int32) bool {
-		again := seen[i]
-		seen[i] = true
-		return again
-	}, func(n near) { found = append(found, n) })
+	q := x.query(set, len(runs), sketch(runs))
+	for _, r := range x.first(q) {
+		for _, p := range x.postings[r] {
+			if q.far(p.sketch) || seen[p.text] {
+				continue
+			}
+			seen[p.text] = true
+			if s := jaccard(set, len(runs), x.sets[p.text]); s >= x.threshold {
+				found = append(found, near{int(p.text), s})
+			}
+		}
+	}
 	slices.SortFunc(found, func(a, b near) int {
 		return cmp.Or(cmp.Compare(b.similarity, a.similarity), cmp.Compare(a.index, b.index))
 	})
 	return found
 }
 
-// find calls found with the texts before the place end that resemble a set of size runs,
-// of which known ones are given by rank. Runs that no text has are the rarest
-// of all: they take places among the first and find nothing. Texts for which leave
-// is true are left out; it is asked once for each run that a text shares.
-func (x *nearIndex) find(known []uint32, size, end int, leave func(i int32) bool, found func(near)) {
-	first := min(len(known), max(0, x.prefix(size)-(size-len(known))))
-	for _, r := range known[:first] {
-		for _, i := range x.postings[r] {
-			if int(i) >= end {
-				break
-			}
-			if leave(i) {
-				continue
-			}
-			if s := jaccard(known, size, x.sets[i]); s >= x.threshold {
-				found(near{int(i), s})
-			}
-		}
+// query is a set of size runs, of which the known ones are given by rank, the sketch
+// of all, and how many runs may be in one only of it and a set like it.
+type query struct {
+	known  []uint32
+	size   int
+	sketch uint32
+	apart  int
+}
+
+func (x *nearIndex) query(known []uint32, size int, sketch uint32) query {
+	// The larger set has at most size/threshold runs, the threshold of all in both.
+	return query{known, size, sketch, int(float64(size)*(1-x.threshold)/x.threshold + 1e-9)}
+}
+
+// far reports whether a set with this sketch cannot be similar enough.
+func (q query) far(sketch uint32) bool { return bits.OnesCount32(q.sketch^sketch) > q.apart }
+
+// first are the runs to look up. Those that no text has are the rarest of all: they
+// take places among the first and find nothing.
+func (x *nearIndex) first(q query) []uint32 {
+	return q.known[:min(len(q.known), max(0, x.prefix(q.size)-(q.size-len(q.known))))]
+}
+
+// sketch is a set of runs in 32 bits, each run one of them: of two sets at least as
+// many runs are in one only as bits of their sketches differ.
+func sketch(runs []uint64) (s uint32) {
+	for _, run := range runs {
+		s ^= 1 << (run * 0x9E3779B97F4A7C15 >> 59)
 	}
+	return s
 }
 
 // prefix is how many of the rarest runs of a set of this size must be looked
@@ -225,8 +251,7 @@ func runsOf(text string) []uint64 {
 //
 // It returns the groups of two or more, as rising places of examples, in the order
 // of their first ones. Examples without a question are in none, and with a
-// similarity of 0 there are none. 10,000 questions of one line take about a
-// second, while n that nearly all resemble one another take n² steps.
+// similarity of 0 there are none.
 func NearGroups(examples []Example, similarity float64) ([][]int, error) {
 	if similarity == 0 {
 		return nil, nil
@@ -264,16 +289,7 @@ func nearGroups(texts []string, threshold float64) ([][]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	joined := newForest(len(distinct))
-	asked := make([]int, len(distinct)) // the text after the last one that each was compared with
-	for i, set := range x.sets {
-		x.find(set, len(set), i, func(j int32) bool {
-			// What is joined already needs no comparison, of which there may be n².
-			again := asked[j] > i || joined.root(int(j)) == joined.root(i)
-			asked[j] = i + 1
-			return again
-		}, func(n near) { joined.join(n.index, i) })
-	}
+	joined := x.join()
 	members := map[int][]int{}
 	for i, text := range distinct {
 		root := joined.root(i)
@@ -288,6 +304,47 @@ func nearGroups(texts []string, threshold float64) ([][]int, error) {
 	}
 	slices.SortFunc(groups, func(a, b []int) int { return cmp.Compare(a[0], b[0]) })
 	return groups, nil
+}
+
+// join joins the texts that resemble one another, and those that resemble these.
+func (x *nearIndex) join() forest {
+	joined := newForest(len(x.sets))
+	// What is joined needs no comparison, of which there may be n²: from place p to
+	// ends[r][p] the texts of a run r are joined with one another.
+	ends := make([][]int32, len(x.postings))
+	for i, set := range x.sets {
+		q := x.query(set, len(set), x.sketches[i])
+		for _, r := range x.first(q) {
+			if ends[r] == nil {
+				ends[r] = make([]int32, len(x.postings[r]))
+			}
+			x.joinRun(joined, q, i, x.postings[r], ends[r])
+		}
+	}
+	return joined
+}
+
+// joinRun joins a text with those before it among the texts of a run of both.
+func (x *nearIndex) joinRun(joined forest, q query, i int, texts []posting, ends []int32) {
+	same := func(p int32) bool { return joined.root(int(texts[p].text)) == joined.root(i) }
+	for p := int32(0); int(texts[p].text) < i; {
+		if ends[p] <= p+1 && q.far(texts[p].sketch) {
+			p++
+			continue
+		}
+		if !same(p) {
+			if jaccard(q.known, q.size, x.sets[texts[p].text]) < x.threshold {
+				p++
+				continue
+			}
+			joined.join(int(texts[p].text), i)
+		}
+		end := max(p+1, ends[p])
+		for int(texts[end].text) < i && same(end) {
+			end = max(end+1, ends[end])
+		}
+		ends[p], p = end, end
+	}
 }
 
 // forest holds disjoint sets of numbers: each has a parent in its set, roots

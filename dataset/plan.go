@@ -27,6 +27,9 @@ type PlanOptions struct {
 	// MaxShapes is the most tensor shapes, 1 or more. Each is compiled once;
 	// more of them mean less padding.
 	MaxShapes int `json:"max_shapes"`
+	// ShapeTokens is what another shape costs, in tokens computed in each epoch:
+	// there are fewer shapes where another would save less. 0 counts padding alone.
+	ShapeTokens int `json:"shape_tokens,omitempty"`
 	// Shuffle orders each epoch by its seed and batches examples of similar
 	// length together. Without it batches are consecutive examples.
 	Shuffle bool `json:"shuffle"`
@@ -89,8 +92,8 @@ type Plan struct {
 // each example whose mask does not fit: not as long as its ids, nothing trained,
 // or the first token trained, which nothing predicts.
 func NewPlan(examples, others []Example, opts PlanOptions) (plan, other *Plan, err error) {
-	if opts.BatchSize < 1 || opts.MaxShapes < 1 {
-		return nil, nil, fmt.Errorf("batch size %d and at most %d shapes, want 1 or more of each", opts.BatchSize, opts.MaxShapes)
+	if opts.BatchSize < 1 || opts.MaxShapes < 1 || opts.ShapeTokens < 0 {
+		return nil, nil, fmt.Errorf("batch size %d and at most %d shapes that cost %d tokens, want 1, 1 and 0 or more", opts.BatchSize, opts.MaxShapes, opts.ShapeTokens)
 	}
 	if len(examples) == 0 {
 		return nil, nil, errors.New("no examples to plan batches of")
@@ -213,7 +216,7 @@ func (p *Plan) layOut() {
 		q.Prefix, q.most = prefix, p.most
 		all = append(all, q.units()...)
 	}
-	cost := func(u unit) int { return p.slots(p.shape(u)) }
+	cost := func(u unit) int { return p.slots(p.shape(u)) + p.opts.ShapeTokens }
 	var shapes []Shape
 	for _, u := range chooseBuckets(all, p.opts.MaxShapes, cost) {
 		s := p.shape(u)

@@ -308,12 +308,39 @@ func TestChooseBuckets(t *testing.T) {
 	require.Equal(t, []unit{{16, 6}}, free, "of equal costs the fewest shapes")
 }
 
+// TestShapeTokens: the dearer shapes are, the fewer there are; each that is left saves
+// at least what it costs.
+func TestShapeTokens(t *testing.T) {
+	opts := DefaultPlanOptions()
+	opts.BatchSize, opts.MaxShapes = 16, 8
+	examples := impulse(700)
+	one := opts
+	one.MaxShapes = 1
+	widest, _, err := NewPlan(examples, nil, one)
+	require.NoError(t, err)
+	last := opts.MaxShapes
+	for _, cost := range []int{0, 1000, 3000, 10_000, 100_000} {
+		opts.ShapeTokens = cost
+		plan, _, err := NewPlan(examples, nil, opts)
+		require.NoError(t, err)
+		n := len(plan.Shapes)
+		require.LessOrEqual(t, n, last)
+		require.GreaterOrEqual(t, widest.Slots-plan.Slots, (n-1)*cost)
+		last = n
+	}
+	require.Equal(t, 1, last)
+	opts.MaxShapes, opts.ShapeTokens = 4, 10_000/3
+	plan, _, err := NewPlan(examples, nil, opts)
+	require.NoError(t, err)
+	require.Len(t, plan.Shapes, 4, "three epochs of IMPULSE's records pay for all four")
+}
+
 func TestNewPlanRefuses(t *testing.T) {
 	good := impulse(3)
 	opts := DefaultPlanOptions()
 	_, _, err := NewPlan(nil, nil, opts)
 	require.Error(t, err)
-	for _, bad := range []PlanOptions{{BatchSize: 0, MaxShapes: 1}, {BatchSize: 1, MaxShapes: 0}} {
+	for _, bad := range []PlanOptions{{BatchSize: 0, MaxShapes: 1}, {BatchSize: 1, MaxShapes: 0}, {BatchSize: 1, MaxShapes: 1, ShapeTokens: -1}} {
 		_, _, err = NewPlan(good, nil, bad)
 		require.Error(t, err)
 	}
