@@ -2,7 +2,6 @@ package finetune
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/impulse-salamandra/finetune/internal/ranks"
 	"github.com/impulse-salamandra/finetune/lora/train"
 )
 
@@ -22,12 +22,6 @@ func (o *ScoreOptions) checkRanks() error {
 		return errors.New("answers drawn at a temperature depend on those before them: ask for them in one process")
 	}
 	return nil
-}
-
-// answered is an answer on its way to rank 0.
-type answered struct {
-	Case   int
-	Answer Answer
 }
 
 // askInRanks is askCases for several processes, which the cases without an answer are
@@ -44,20 +38,20 @@ func (m *Model) askInRanks(ctx context.Context, cases []Case, opts ScoreOptions,
 	if err := m.agree(ctx, cases, opts, &left); err != nil {
 		return given, err
 	}
-	rank, size := opts.Ranks.Rank(), opts.Ranks.Size()
-	mine, elsewhere := make([]*string, len(cases)), ""
-	for i := range mine {
-		mine[i] = &elsewhere
+	ask := func(ctx context.Context, own []int, answered func(int, Answer)) error {
+		elsewhere, mine := "", make([]*string, len(cases))
+		for i := range mine {
+			mine[i] = &elsewhere
+		}
+		for _, i := range own {
+			mine[i] = nil
+		}
+		asking := opts.AskOptions
+		asking.OnAnswer = answered
+		_, err := m.askCases(ctx, cases, asking, nil, mine...)
+		return err
 	}
-	for j := rank; j < len(left); j += size {
-		mine[left[j]] = nil
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var mu sync.Mutex
-	take := func(i int, a Answer) error {
-		mu.Lock()
-		defer mu.Unlock()
+	return given, inTurn(ctx, opts.Ranks, left, ask, func(i int, a Answer) error {
 		given[i] = &a.Text
 		if opts.OnAnswer != nil {
 			defer opts.OnAnswer(i, a)
@@ -66,38 +60,63 @@ func (m *Model) askInRanks(ctx context.Context, cases []Case, opts ScoreOptions,
 			return nil
 		}
 		return added(i, a.Text)
+	})
+}
+
+// sent is an answer on its way to rank 0, and the question that it is to.
+type sent[T any] struct {
+	Question int
+	Answer   T
+}
+
+// inTurn has questions answered that are dealt to the processes in turn: ask answers
+// those of this process. Rank 0 takes the answers of all, one at a time, as they come.
+// Without ranks there is one process.
+func inTurn[T any](ctx context.Context, r train.Ranks, questions []int, ask func(ctx context.Context, own []int, answered func(int, T)) error, take func(i int, answer T) error) error {
+	rank, size := 0, 1
+	if r != nil {
+		rank, size = r.Rank(), r.Size()
 	}
-	if rank > 0 {
-		take = func(i int, a Answer) error { return tellRank(ctx, opts.Ranks, 0, answered{i, a}) }
+	var own []int
+	for j := rank; j < len(questions); j += size {
+		own = append(own, questions[j])
 	}
-	own := opts.AskOptions
-	own.OnAnswer = func(i int, a Answer) {
-		if err := take(i, a); err != nil {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var one sync.Mutex
+	answered := func(i int, answer T) {
+		one.Lock()
+		defer one.Unlock()
+		var err error
+		if rank > 0 {
+			err = ranks.Tell(ctx, r, 0, sent[T]{i, answer})
+		} else {
+			err = take(i, answer)
+		}
+		if err != nil {
 			cancel(err)
 		}
 	}
 	var others sync.WaitGroup
 	for from := 1; rank == 0 && from < size; from++ {
 		others.Go(func() {
-			for j := from; j < len(left); j += size {
-				var a answered
-				err := hearRank(ctx, opts.Ranks, from, &a)
-				if err == nil {
-					err = take(a.Case, a.Answer)
-				}
-				if err != nil {
+			for j := from; j < len(questions); j += size {
+				var s sent[T]
+				if err := ranks.Hear(ctx, r, from, &s); err != nil {
 					cancel(err)
 					return
 				}
+				answered(s.Question, s.Answer)
 			}
 		})
 	}
-	_, err := m.askCases(ctx, cases, own, nil, mine...)
-	if err != nil {
-		cancel(err)
+	if len(own) > 0 {
+		if err := ask(ctx, own, answered); err != nil {
+			cancel(err)
+		}
 	}
 	others.Wait()
-	return given, context.Cause(ctx)
+	return context.Cause(ctx)
 }
 
 // agree has rank 0 say which cases are left, to processes that would ask them as it
@@ -109,14 +128,14 @@ func (m *Model) agree(ctx context.Context, cases []Case, opts ScoreOptions, left
 	}
 	r := opts.Ranks
 	if r.Rank() > 0 {
-		if err := tellRank(ctx, r, 0, mine); err != nil {
+		if err := ranks.Tell(ctx, r, 0, mine); err != nil {
 			return err
 		}
-		return hearRank(ctx, r, 0, left)
+		return ranks.Hear(ctx, r, 0, left)
 	}
 	for rank := 1; rank < r.Size(); rank++ {
 		var theirs map[string]string
-		if err := hearRank(ctx, r, rank, &theirs); err != nil {
+		if err := ranks.Hear(ctx, r, rank, &theirs); err != nil {
 			return err
 		}
 		var lines []string
@@ -130,26 +149,9 @@ func (m *Model) agree(ctx context.Context, cases []Case, opts ScoreOptions, left
 		}
 	}
 	for rank := 1; rank < r.Size(); rank++ {
-		if err := tellRank(ctx, r, rank, *left); err != nil {
+		if err := ranks.Tell(ctx, r, rank, *left); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// tellRank sends a value to a process, hearRank receives one.
-func tellRank(ctx context.Context, r train.Ranks, to int, value any) error {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
-	return r.Send(ctx, to, text)
-}
-
-func hearRank(ctx context.Context, r train.Ranks, from int, value any) error {
-	text, err := r.Receive(ctx, from)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(text, value)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,7 +30,7 @@ func (l line) Host(rank int) string { return fmt.Sprint("host", rank) }
 
 func (l line) Send(ctx context.Context, to int, message []byte) error {
 	select {
-	case l.lines[l.rank][to] <- message:
+	case l.lines[l.rank][to] <- slices.Clone(message):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

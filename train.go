@@ -217,7 +217,7 @@ func (r *run) fit(ctx context.Context) error {
 		return err
 	}
 	hooks := train.Join(r.log.Hooks(ctx), r.o.Hooks.Hooks, train.Hooks{Progress: r.o.Progress})
-	if hooks.Score == nil && r.o.Metric != "loss" {
+	if r.o.asks() {
 		hooks.Score = asker.score
 	}
 	if hook := r.o.Hooks.Start; hook != nil {

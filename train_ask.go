@@ -160,41 +160,65 @@ func (a *asker) options(questions []heldOut) ([][]int32, generate.Options) {
 }
 
 // progress reports that a phase begins, and returns what reports each answer.
-func (a *asker) progress(phase string, total int) (onAnswer func(int, generate.Generation)) {
+func (a *asker) progress(phase string, total int) (answered func()) {
 	opts, done := a.r.o.open(), int64(0)
 	opts.progress(phase, done, int64(total))
-	return func(int, generate.Generation) {
+	return func() {
 		done++
 		opts.progress(phase, done, int64(total))
 	}
 }
 
-// score asks the adapter as it is now, and returns the share that the metric is.
+// score asks the adapter as it is now, and returns the share that the metric is. Of
+// several processes each asks some of the questions, and rank 0 scores all.
 func (a *asker) score(ctx context.Context) (float64, error) {
-	questions := a.r.questions
+	questions, o := a.r.questions, &a.r.o
 	if err := a.variant.generator.Swap(a.r.layers); err != nil { // it has changed
 		return 0, err
 	}
-	prompts, opts := a.options(questions)
-	if !a.unconstrained() {
-		opts.Constrain = func(i int) (*constrain.Matcher, error) { return a.variant.prompt.Constraint(questions[i].question, "") }
+	results, every := make([]evalx.Result, len(questions)), make([]int, len(questions))
+	for i := range every {
+		every[i] = i
 	}
-	opts.OnAnswer = a.progress("answering held-out questions", len(questions))
-	answers, err := a.variant.generate(ctx, prompts, opts)
-	if err != nil {
+	taken := a.progress("answering held-out questions", len(questions))
+	err := inTurn(ctx, o.Ranks, every, a.answer, func(i int, ids []int32) (err error) {
+		taken()
+		results[i], err = a.scored(questions[i], ids)
+		return err
+	})
+	if err != nil || o.follows() {
 		return 0, err
 	}
-	results := make([]evalx.Result, len(questions))
-	for i, q := range questions {
-		want, err := evalx.Parse(q.answer)
-		if err != nil {
-			return 0, fmt.Errorf("answer of held-out example %s: %w", q.id, err)
-		}
-		results[i] = a.r.task.Score(want, a.r.tokenizer.Decode(answers[i].IDs, true))
-	}
 	counts := evalx.Summarize(results).Overall
-	share, _ := map[string]evalx.Share{"strict": counts.AllCorrect, "relaxed": counts.Passed, "validity": counts.ValidJSON}[a.r.o.Metric].Value()
+	share, _ := map[string]evalx.Share{"strict": counts.AllCorrect, "relaxed": counts.Passed, "validity": counts.ValidJSON}[o.Metric].Value()
 	return share, nil
+}
+
+// answer answers some of the held-out questions for the score.
+func (a *asker) answer(ctx context.Context, own []int, answered func(i int, ids []int32)) error {
+	questions := a.r.questions
+	all, opts := a.options(questions)
+	prompts := make([][]int32, len(own))
+	for row, i := range own {
+		prompts[row] = all[i]
+	}
+	if !a.unconstrained() {
+		opts.Constrain = func(row int) (*constrain.Matcher, error) {
+			return a.variant.prompt.Constraint(questions[own[row]].question, "")
+		}
+	}
+	opts.OnAnswer = func(row int, g generate.Generation) { answered(own[row], g.IDs) }
+	_, err := a.variant.generate(ctx, prompts, opts)
+	return err
+}
+
+// scored scores an answer.
+func (a *asker) scored(q heldOut, ids []int32) (evalx.Result, error) {
+	want, err := evalx.Parse(q.answer)
+	if err != nil {
+		return evalx.Result{}, fmt.Errorf("answer of held-out example %s: %w", q.id, err)
+	}
+	return a.r.task.Score(want, a.r.tokenizer.Decode(ids, true)), nil
 }
 
 // sampled are the questions asked for samples, in equal steps from all.
@@ -217,7 +241,8 @@ func (a *asker) sample(ctx context.Context, e train.Epoch) ([]runlog.Sample, err
 	}
 	prompts, opts := a.options(questions)
 	samples, tokens := make([]runlog.Sample, len(prompts)), make([][]int32, len(prompts))
-	opts.OnAnswer = a.progress("writing sample answers", len(prompts))
+	written := a.progress("writing sample answers", len(prompts))
+	opts.OnAnswer = func(int, generate.Generation) { written() }
 	opts.OnToken = func(row int, id int32) { tokens[row] = append(tokens[row], id) }
 	limited, cancel := context.WithTimeout(ctx, max(a.leastTime, e.Duration/10))
 	defer cancel()

@@ -21,8 +21,24 @@ func (o *TrainOptions) processes() int {
 // leaveToRank0 takes out of the options what only rank 0 does.
 func (o *TrainOptions) leaveToRank0() {
 	o.OutputDir, o.Resume, o.ResumeAnyway, o.Overwrite = "", false, false, false
-	o.Samples, o.WandB, o.Hooks, o.Warn, o.Progress = 0, nil, TrainHooks{}, nil, nil
+	o.Samples, o.WandB, o.Warn, o.Progress = 0, nil, nil, nil
+	o.Hooks = TrainHooks{Hooks: train.Hooks{Score: o.Hooks.Score}} // whether rank 0 has one
 }
 
+// asks reports whether the metric is taken of answers to held-out questions, which
+// all processes answer.
+func (o *TrainOptions) asks() bool { return o.Metric != "loss" && o.Hooks.Score == nil }
+
 // follow trains for rank 0.
-func (r *run) follow(ctx context.Context) error { return r.trainer.Run(ctx, train.Hooks{}) }
+func (r *run) follow(ctx context.Context) error {
+	asker, err := r.newAsker()
+	if err != nil {
+		return err
+	}
+	defer asker.close()
+	var hooks train.Hooks
+	if r.o.asks() {
+		hooks.Score = asker.score
+	}
+	return r.trainer.Run(ctx, hooks)
+}

@@ -1,6 +1,7 @@
 package finetune_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/impulse-salamandra/finetune"
@@ -175,6 +177,52 @@ func TestTrainByScore(t *testing.T) {
 	check(t, err)
 	if a.Config.Rank != 4 {
 		t.Errorf("rank %d, want the sum of two ranks", a.Config.Rank)
+	}
+}
+
+// answering counts the answers that a rank sends.
+type answering struct {
+	line
+	sent *atomic.Int32
+}
+
+func (a answering) Send(ctx context.Context, to int, message []byte) error {
+	if bytes.HasPrefix(message, []byte(`{"Question":`)) {
+		a.sent.Add(1)
+	}
+	return a.line.Send(ctx, to, message)
+}
+
+// TestTrainByScoreInRanks: processes share the held-out questions that the metric is
+// taken of, and leave the scores and the adapter of one.
+func TestTrainByScoreInRanks(t *testing.T) {
+	with := func(n int) (scores []float64, adapter string, sent int32) {
+		dir, answers := t.TempDir(), new(atomic.Int32)
+		check(t, together(t.Context(), n, func(ctx context.Context, l line) error {
+			o := ticketTraining(t, dir)
+			o.Metric, o.Split.Fraction, o.Ranks = "relaxed", 0.4, answering{l, answers}
+			o.Train.GradientAccumulationSteps = 2
+			o.Hooks.Evaluation = func(e train.Evaluation) error { scores = append(scores, *e.Score); return nil }
+			o.Hooks.Step = func(s train.Step) error {
+				if n > 1 && s.Step == 1 && len(s.Busy) != 2 {
+					t.Errorf("%d processes: busy %v", n, s.Busy)
+				}
+				return nil
+			}
+			_, err := finetune.Train(ctx, o)
+			return err
+		}))
+		return scores, weightsOf(t, dir), answers.Load()
+	}
+	want, adapter, _ := with(1)
+	for n := 2; n <= 3; n++ {
+		got, same, sent := with(n)
+		if !slices.Equal(got, want) || len(got) != 2 || same != adapter {
+			t.Errorf("%d processes: scores %v, want %v", n, got, want)
+		}
+		if held := 3; int(sent) != 2*(held-(held+n-1)/n) {
+			t.Errorf("%d processes: rank 0 was sent %d answers", n, sent)
+		}
 	}
 }
 

@@ -143,6 +143,7 @@ var ground = []string{
 	"internal/page",
 	"internal/products",
 	"internal/pyrandom",
+	"internal/ranks",
 	"internal/safetensors",
 	"internal/simd",
 	"internal/spreadsheet",

@@ -122,7 +122,7 @@ func run(ctx context.Context, o options) error {
 func training(ctx context.Context, o options, m *salamandra.Model, layers *lora.Layers, plan, eval *dataset.Plan) error {
 	config := train.DefaultConfig()
 	config.GradientCheckpointing, config.Epochs = o.checkpointing, 1
-	job := train.Job{Model: m.Config, Dtype: m.DType(), Quantize: o.quantize, AdapterSize: layers.NumParameters(), HeadChunk: config.HeadChunk, Plans: []*dataset.Plan{plan, eval}}
+	job := train.Job{Model: m.Config, Dtype: m.DType(), Quantize: o.quantize, AdapterSize: layers.NumParameters(), HeadChunk: config.HeadChunk, Shards: o.shards, Plans: []*dataset.Plan{plan, eval}}
 	memory, err := train.ChooseMemory(job, 0, o.checkpointing)
 	if err != nil {
 		return err

@@ -244,17 +244,33 @@ func (s *screen) line() string {
 	parts := []string{
 		s.place(), fmt.Sprintf("loss %.4f (smoothed %.4f)", s.last.Loss, s.smoothed()), fmt.Sprintf("%.0f tokens/s", median(s.rates)),
 	}
-	if busy := s.last.Busy; len(busy) > 1 {
-		text := "devices"
-		for _, b := range busy {
-			text += fmt.Sprintf(" %.0f", 100*b.Seconds()/max(s.last.Duration, time.Microsecond).Seconds())
-		}
-		parts = append(parts, text+" % busy")
+	if s.last.Busy != nil {
+		parts = append(parts, busyDevices(s.last))
 	}
 	if n := s.memory(); n > 0 {
 		parts = append(parts, fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)))
 	}
 	return strings.Join(append(parts, s.timeLeft()), "  ")
+}
+
+// busyDevices is the part of a step for which each device computed, those of one
+// process after those of another; of many devices the least and the most.
+func busyDevices(step train.Step) string {
+	const most = 8
+	var all []float64
+	var processes []string
+	for _, devices := range step.Busy {
+		var own []string
+		for _, b := range devices {
+			share := 100 * b.Seconds() / max(step.Duration, time.Microsecond).Seconds()
+			all, own = append(all, share), append(own, fmt.Sprintf("%.0f", share))
+		}
+		processes = append(processes, strings.Join(own, " "))
+	}
+	if n := len(all); n > most {
+		return fmt.Sprintf("%d devices %.0f to %.0f %% busy", n, slices.Min(all), slices.Max(all))
+	}
+	return "devices " + strings.Join(processes, " | ") + " % busy"
 }
 
 // place is how far the run is.

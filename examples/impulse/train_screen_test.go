@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,10 @@ func TestNewTimeLeft(t *testing.T) {
 // computed.
 func TestScreenDevices(t *testing.T) {
 	s, _, log, _ := watched(0)
-	require.NoError(t, s.hooks().Step(train.Step{Step: 1, Loss: 1, Duration: 2 * time.Second, Busy: []time.Duration{2 * time.Second, 1500 * time.Millisecond}}))
+	require.NoError(t, s.hooks().Step(train.Step{Step: 1, Loss: 1, Duration: 2 * time.Second, Busy: [][]time.Duration{{2 * time.Second, 1500 * time.Millisecond}}}))
 	require.Contains(t, log.String(), "  devices 100 75 % busy  ")
+	step := train.Step{Duration: 4 * time.Second, Busy: [][]time.Duration{{4 * time.Second, 3 * time.Second}, {2 * time.Second}}}
+	require.Equal(t, "devices 100 75 | 50 % busy", busyDevices(step), "of two processes")
+	step.Busy = slices.Repeat(step.Busy, 3)
+	require.Equal(t, "9 devices 50 to 100 % busy", busyDevices(step))
 }

@@ -20,6 +20,8 @@ import (
 // result is what a batch gave.
 type result struct {
 	batch    dataset.Batch
+	device   int             // its place among those of its process
+	took     time.Duration   // with what it waited for programs
 	loss     float64         // the sum
 	gradient *tensors.Tensor // the vector, on the first device; nil in an evaluation
 }
@@ -68,8 +70,8 @@ func (t *Trainer) computeHere(f feeds, n int, batch batchFunc, take func(result)
 		}
 		start := time.Now()
 		r, err := batch(in, adapters[d])
-		t.busy[d] += time.Since(start)
-		if r.batch = in.Batch; err != nil {
+		r.batch, r.device, r.took = in.Batch, d, time.Since(start)
+		if err != nil {
 			r.free()
 			return result{}, t.failed(d, err)
 		}
@@ -88,6 +90,17 @@ func (t *Trainer) computeHere(f feeds, n int, batch batchFunc, take func(result)
 		return nil
 	}
 	return dealt(len(adapters), n, one, take)
+}
+
+// wasBusy notes how long a device of a process took for a batch.
+func (t *Trainer) wasBusy(rank int, r result) {
+	for len(t.busy) <= rank {
+		t.busy = append(t.busy, nil)
+	}
+	for len(t.busy[rank]) <= r.device {
+		t.busy[rank] = append(t.busy[rank], 0)
+	}
+	t.busy[rank][r.device] += r.took
 }
 
 // dealt calls one for each of n batches on a goroutine per device, and take with the

@@ -72,7 +72,7 @@ func TestDevicesDoNotMatter(t *testing.T) {
 	for _, n := range []int{2, 4} {
 		r := on(n, "")
 		hooks := Join(r.hooks, Hooks{Step: func(s Step) error {
-			if len(s.Busy) != n || slices.Min(s.Busy) <= 0 || slices.Max(s.Busy) > s.Duration {
+			if len(s.Busy) != 1 || len(s.Busy[0]) != n || slices.Min(s.Busy[0]) <= 0 || slices.Max(s.Busy[0]) > s.Duration {
 				t.Errorf("%d devices computed for %v of %v", n, s.Busy, s.Duration)
 			}
 			return nil

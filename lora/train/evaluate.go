@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/gomlx/gomlx/core/tensors"
 )
@@ -16,7 +15,7 @@ func (t *Trainer) Evaluate(ctx context.Context) (Evaluation, error) {
 		return e, fmt.Errorf("train: no examples to evaluate on")
 	}
 	order := t.eval.Epoch(0, 0)
-	t.busy = make([]time.Duration, len(t.models))
+	t.busy = nil
 	f := t.feed(t.eval, order, len(order), nil)
 	defer f.close()
 	sum, done := 0.0, 0

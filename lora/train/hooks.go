@@ -22,9 +22,9 @@ type Step struct {
 	SequenceTokens int
 	Duration       time.Duration // from its first batch to the moved adapter
 	Compiling      time.Duration // of Duration, for shapes that were new
-	// Busy is how long of Duration each device of this process computed batches, with
-	// what it waited for programs; nil for one device.
-	Busy []time.Duration
+	// Busy is how long of Duration each device that had batches computed them, with
+	// what it waited for programs, by rank and its place there; nil for one device.
+	Busy [][]time.Duration
 }
 
 // TokensPerSecond is the rate of a step, each example counted with its prefix and
@@ -70,7 +70,8 @@ type Hooks struct {
 
 	// Score judges the adapter at each evaluation, such as by the answers it
 	// generates; the higher the better. It then decides which evaluation is best,
-	// in place of the loss.
+	// in place of the loss. Of several processes each calls its own, so that they may
+	// share the work, and rank 0's counts.
 	Score func(context.Context) (float64, error)
 }
 

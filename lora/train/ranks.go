@@ -3,15 +3,16 @@ package train
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/internal/ranks"
 )
 
 // Ranks connects the processes that train one adapter together, each with a trainer
@@ -22,8 +23,8 @@ import (
 // Batches are dealt to the processes in turn, and in each to its devices. Rank 0
 // adds their gradients in the order of the batches and moves the adapter, whose
 // numbers go to the others after each step: the bytes of a run do not depend on the
-// number of processes. Rank 0 has the moments, evaluates, and is the only one that
-// writes and calls hooks.
+// number of processes. Rank 0 has the moments, adds the losses of evaluations too, and
+// is the only one that writes and calls hooks other than Score.
 type Ranks interface {
 	Rank() int // of this process, from 0
 	Size() int
@@ -91,19 +92,11 @@ func (t *Trainer) tellAll(ctx context.Context, value any) error {
 
 // tell sends a value to a process, hear receives one.
 func (t *Trainer) tell(ctx context.Context, rank int, value any) error {
-	text, err := json.Marshal(value)
-	if err == nil {
-		err = t.ranks.Send(ctx, rank, text)
-	}
-	return lost(err)
+	return lost(ranks.Tell(ctx, t.ranks, rank, value))
 }
 
 func (t *Trainer) hear(ctx context.Context, rank int, value any) error {
-	text, err := t.ranks.Receive(ctx, rank)
-	if err == nil {
-		err = json.Unmarshal(text, value)
-	}
-	return lost(err)
+	return lost(ranks.Hear(ctx, t.ranks, rank, value))
 }
 
 // lost marks an error of the connection: the adapter and its moments are those of
@@ -206,13 +199,15 @@ type sentResult struct {
 	Tokens, SequenceTokens, TrainedTokens int
 	Loss                                  uint64 // its bits: it may not be a number
 	Gradient                              bool
+	Device                                int
+	Took                                  time.Duration
 }
 
 // sendResult sends what a batch gave to rank 0.
 func (t *Trainer) sendResult(ctx context.Context, r result) error {
 	defer r.free()
 	b := r.batch
-	err := t.tell(ctx, 0, sentResult{b.IDs, b.Tokens, b.SequenceTokens, b.TrainedTokens, math.Float64bits(r.loss), r.gradient != nil})
+	err := t.tell(ctx, 0, sentResult{b.IDs, b.Tokens, b.SequenceTokens, b.TrainedTokens, math.Float64bits(r.loss), r.gradient != nil, r.device, r.took})
 	if err == nil && r.gradient != nil {
 		err = t.sendVector(ctx, 0, r.gradient)
 	}
@@ -226,7 +221,7 @@ func (t *Trainer) receiveResult(ctx context.Context, from int) (r result, err er
 		return r, err
 	}
 	r.batch = dataset.Batch{IDs: s.IDs, Tokens: s.Tokens, SequenceTokens: s.SequenceTokens, TrainedTokens: s.TrainedTokens}
-	r.loss = math.Float64frombits(s.Loss)
+	r.loss, r.device, r.took = math.Float64frombits(s.Loss), s.Device, s.Took
 	if !s.Gradient {
 		return r, nil
 	}
@@ -251,12 +246,14 @@ func (t *Trainer) compute(ctx context.Context, f feeds, n int, batch batchFunc, 
 	}
 	i := 0
 	return t.computeHere(f, mine, batch, func(r result) error {
+		t.wasBusy(0, r)
 		if err := take(r); err != nil {
 			return err
 		}
 		for i++; i < n && i%size > 0; i++ {
 			r, err := t.receiveResult(ctx, i%size)
 			if err == nil {
+				t.wasBusy(i%size, r)
 				err = take(r)
 			}
 			if err != nil {

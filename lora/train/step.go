@@ -15,7 +15,7 @@ import (
 // step computes the next n batches as one optimiser step and moves the adapter.
 func (t *Trainer) step(ctx context.Context, f feeds, n int) (Step, error) {
 	start := time.Now()
-	t.compiling, t.busy = 0, make([]time.Duration, len(t.models))
+	t.compiling, t.busy = 0, nil
 	s := Step{Step: t.state.Step + 1, LearningRate: t.schedule.at(t.updates())}
 	var losses []float64
 	var sum *tensors.Tensor
@@ -49,7 +49,7 @@ func (t *Trainer) step(ctx context.Context, f feeds, n int) (Step, error) {
 		return s, err
 	}
 	s.Duration, s.Compiling = time.Since(start), t.compiling
-	if len(t.busy) > 1 {
+	if len(t.models)*t.ranks.Size() > 1 {
 		s.Busy = t.busy
 	}
 	return s, nil

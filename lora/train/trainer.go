@@ -43,7 +43,7 @@ type Trainer struct {
 	state             state
 	progress          func(phase string, done, total int64) // of the hooks
 	compiling         time.Duration                         // of the step or evaluation at hand
-	busy              []time.Duration                       // of each device, in it
+	busy              [][]time.Duration                     // as Step.Busy, in it
 	saved             int                                   // step of the newest checkpoint of this run, 0 for none
 	unlock            func()                                // lets others use Checkpoints.Dir
 }
@@ -171,7 +171,7 @@ func (t *Trainer) Run(ctx context.Context, hooks Hooks) error {
 		defer func() { t.ranks = alone{} }()
 	}
 	if t.ranks.Rank() > 0 {
-		hooks = Hooks{}
+		hooks = Hooks{Score: hooks.Score}
 	}
 	hooks = Join(hooks) // none of those that report is nil
 	t.progress = hooks.Progress
