@@ -93,10 +93,13 @@ type run struct {
 	result    TrainResult
 }
 
-// close frees what the run has, the adapter too.
+// close frees what the run has, the adapter too, unless a device hangs.
 func (r *run) close() {
 	if r.trainer != nil {
 		r.trainer.Close()
+	}
+	if r.hung() {
+		return
 	}
 	if r.layers != nil {
 		_ = r.layers.Params().FinalizeAll()
@@ -111,6 +114,9 @@ func (r *run) close() {
 		r.device.Close()
 	}
 }
+
+// hung reports whether a device does not answer, of which nothing can be freed.
+func (r *run) hung() bool { return r.trainer != nil && r.trainer.Hung() }
 
 // train loads the model, trains and writes the adapter.
 func (r *run) train(ctx context.Context) (err error) {

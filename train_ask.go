@@ -135,7 +135,7 @@ func (r *run) newAsker() (*asker, error) {
 }
 
 func (a *asker) close() {
-	if a.variant != nil {
+	if a.variant != nil && !a.r.hung() {
 		a.variant.generator.Close() // the adapter stays the trainer's
 	}
 }

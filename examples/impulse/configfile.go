@@ -74,7 +74,7 @@ func setFlag(f *pflag.Flag, value *strictjson.Value) error {
 }
 
 // onceFlags are for one command line only: a file of flags does not hold them.
-var onceFlags = []string{"config", "help", "dry-run", "watch", "gpu", "device-memory", "overwrite", "resume", "resume-anyway", "rank-deadline"}
+var onceFlags = []string{"config", "help", "dry-run", "watch", "gpu", "device-memory", "overwrite", "resume", "resume-anyway", "device-deadline", "rank-deadline"}
 
 // configJSON writes the flags as a file that applyConfig reads, from whatever
 // directory.

@@ -19,7 +19,7 @@ type flagGroup struct {
 
 // trainGroups are the groups of train's help; what is in none comes last.
 var trainGroups = []flagGroup{
-	{"Model", []string{"model", "dtype", "backend", "devices", "rank-deadline", "init-adapter", "bos", "no-default-system", "date"}},
+	{"Model", []string{"model", "dtype", "backend", "devices", "device-deadline", "rank-deadline", "init-adapter", "bos", "no-default-system", "date"}},
 	{"Data", []string{"data", "prompt-file", "schema", "request-values", "normalise-answers", "max-length", "overlong", "loss", "eval-split", "shuffle", "seed", "test-file", "allow-test-overlap"}},
 	{"LoRA", []string{"lora-r", "lora-alpha", "lora-dropout", "target-modules", "use-rslora", "use-dora", "lora-plus-ratio"}},
 	{"Optimiser", []string{"epochs", "max-steps", "batch-size", "gradient-accumulation-steps", "learning-rate", "lr-scheduler", "warmup-steps", "weight-decay", "gradient-clip", "neftune-alpha"}},

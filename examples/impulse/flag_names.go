@@ -9,7 +9,7 @@ var flagNames = map[string]string{
 	"Average.Checkpoints": "average-checkpoints", "Average.Method": "average-method", "Average.Rank": "average-rank",
 	"Resume": "resume", "ResumeAnyway": "resume-anyway", "Overwrite": "overwrite",
 	"LoRA.Rank": "lora-r", "LoRA.Alpha": "lora-alpha", "LoRA.Dropout": "lora-dropout", "LoRA.TargetModules": "target-modules", "LoRA.UseRSLoRA": "use-rslora", "LoRA.UseDoRA": "use-dora",
-	"Train.GradientAccumulationSteps": "gradient-accumulation-steps", "Train.GradientCheckpointing": "gradient-checkpointing", "Train.WarmupSteps": "warmup-steps", "Train.EarlyStoppingPatience": "early-stopping-patience", "Train.LearningRate": "learning-rate", "Train.WeightDecay": "weight-decay",
+	"Train.GradientAccumulationSteps": "gradient-accumulation-steps", "Train.GradientCheckpointing": "gradient-checkpointing", "Train.DeviceDeadline": "device-deadline", "Train.WarmupSteps": "warmup-steps", "Train.EarlyStoppingPatience": "early-stopping-patience", "Train.LearningRate": "learning-rate", "Train.WeightDecay": "weight-decay",
 	"Base": "base-model", "DownloadBase": "download", "AllowDrift": "allow-drift", "SystemPrompt": "prompt-file", "Schema": "schema", "MaxRank": "max-rank", "MaxNewTokens": "max-new-tokens", "Whitespace": "whitespace",
 	"Train.LoRAPlusRatio": "lora-plus-ratio", "Train.NEFTuneAlpha": "neftune-alpha", "Train.Checkpoints.Steps": "save-steps",
 }

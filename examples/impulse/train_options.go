@@ -59,6 +59,7 @@ func (o *trainOptions) addInputFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Backend, "backend", "auto", "auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so")
 	f.StringVar(&o.Devices, "devices", "auto", "devices that the batches of a step are dealt to: all, how many, or a list of GPUs such as 0,1,3; auto is all GPUs that a step has batches for, and one device of a CPU; the result does not depend on it")
 	f.IntVar(&o.Shards, "shard", 1, "divide the base among so many devices, which compute every batch together: for a base that one has no room for")
+	f.DurationVar(&o.Train.DeviceDeadline, "device-deadline", 0, "a device that takes longer for a batch is taken to hang, and ends the run; 0 is 10m on a GPU and for ever on the host's processor")
 	rankDeadlineFlag(f, &o.rankDeadline)
 	f.StringVar(&o.Dtype, "dtype", o.Dtype, "auto, float32, bfloat16 or float16")
 	f.StringVar(&o.Quantize, "quantize", "none", "store the linear layers of the base in fewer bits: none, 8bit, or 4bit as bitsandbytes' NF4")

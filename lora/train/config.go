@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/impulse-salamandra/finetune/dataset"
 	"github.com/impulse-salamandra/finetune/salamandra"
@@ -68,6 +69,11 @@ type Config struct {
 	Replicas []*salamandra.Model `json:"-"`
 	// Ranks, if not nil, connects the processes that train together.
 	Ranks Ranks `json:"-"`
+	// DeviceDeadline is how long a device may take for a batch, beside the compilation
+	// of its program: one that does not answer in time is taken to hang, and ends the
+	// run. 0 is ten minutes on a GPU and for ever on the host's processor, below 0 for
+	// ever.
+	DeviceDeadline time.Duration `json:"-"`
 }
 
 // DefaultConfig returns the defaults of the IMPULSE guide with the optimiser

@@ -1,12 +1,12 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/impulse-salamandra/finetune/dataset"
@@ -56,15 +56,20 @@ type batchFunc func(in *input, adapter *tensors.Tensor) (result, error)
 func (t *Trainer) computeHere(f feeds, n int, batch batchFunc, take func(result) error) error {
 	adapters, err := t.copyAdapter(n)
 	defer func() {
-		for _, a := range adapters[min(1, len(adapters)):] {
-			_ = a.FinalizeAll()
+		for d, a := range adapters {
+			if d > 0 {
+				_ = t.free(d, a)
+			}
 		}
 	}()
 	if err != nil {
 		return err
 	}
 	one := func(d int) (result, error) {
-		in := <-f[d].inputs
+		in, err := ask(t, d, t.deadline(), func() (*input, error) { return <-f[d].inputs, nil })
+		if err != nil {
+			return result{}, t.failed(d, err)
+		}
 		if in.err != nil {
 			return result{}, in.err
 		}
@@ -145,7 +150,7 @@ func dealt(devices, n int, one func(device int) (result, error), take func(resul
 func (t *Trainer) copyAdapter(n int) ([]*tensors.Tensor, error) {
 	adapters := []*tensors.Tensor{t.layers.Params()}
 	for d := 1; d < min(n, len(t.models)); d++ {
-		a, err := t.models[d].Copy(adapters[0])
+		a, err := ask(t, d, t.deadline(), func() (*tensors.Tensor, error) { return t.models[d].Copy(adapters[0]) })
 		if err != nil {
 			return adapters, t.failed(d, err)
 		}
@@ -161,24 +166,31 @@ func (t *Trainer) failed(device int, err error) error {
 		planned := planMemory(j, t.config.GradientCheckpointing).Total()
 		err = fmt.Errorf("%w: %s were planned; %s: %w", ErrMemory, gigabytes(planned), j.remedy(planned-1), err)
 	}
-	if len(t.models) == 1 {
+	if len(t.models) == 1 && !errors.Is(err, errHangs) {
 		return &deviceError{err: err}
 	}
-	backend, number := t.model.Backend(), t.models[device].Device()
-	return &deviceError{fmt.Sprintf("device %d (%s)", number, backend.DeviceDescription(compute.DeviceNum(number))), err}
+	return &deviceError{t.deviceName(device), err}
 }
 
-// call runs a program on a batch and the adapter of its device.
+// call runs a program on a batch and the adapter of its device. The gradient, if there
+// is one, comes to the first device, where sums are formed.
 func (t *Trainer) call(p *salamandra.Program, in *input, adapter *tensors.Tensor, more ...any) (result, error) {
-	out, err := p.On(t.models[in.device]).Call(append(in.arguments(adapter), more...)...)
-	if err != nil {
-		return result{}, err
-	}
-	r := result{loss: float64(tensors.ToScalar[float32](out[0]))}
-	if len(out) > 1 {
-		r.gradient = out[1]
-	}
-	return r, out[0].FinalizeAll()
+	return ask(t, in.device, t.deadline(), func() (result, error) {
+		defer in.free()
+		out, err := p.On(t.models[in.device]).Call(append(in.arguments(adapter), more...)...)
+		if err != nil {
+			return result{}, err
+		}
+		r := result{loss: float64(tensors.ToScalar[float32](out[0]))}
+		if err = out[0].FinalizeAll(); err != nil || len(out) == 1 {
+			return r, err
+		}
+		if r.gradient = out[1]; in.device > 0 {
+			r.gradient, err = t.model.Copy(out[1])
+			err = errors.Join(err, out[1].FinalizeAll())
+		}
+		return r, err
+	})
 }
 
 // outOfMemory reports whether an executor had no room; the word is XLA's.

@@ -17,7 +17,7 @@ func (t *Trainer) Evaluate(ctx context.Context) (Evaluation, error) {
 	order := t.eval.Epoch(0, 0)
 	t.busy = nil
 	f := t.feed(t.eval, order, len(order), nil)
-	defer f.close()
+	defer t.closeFeeds(f)
 	sum, done := 0.0, 0
 	t.progress("evaluating", 0, int64(len(order)))
 	err := t.compute(ctx, f, len(order), t.loss, func(r result) error {
@@ -41,9 +41,9 @@ func (t *Trainer) Evaluate(ctx context.Context) (Evaluation, error) {
 
 // loss computes the loss sum of a batch on its device.
 func (t *Trainer) loss(in *input, adapter *tensors.Tensor) (result, error) {
-	defer in.free()
 	p, err := t.lossProgram(in)
 	if err != nil {
+		in.free()
 		return result{}, err
 	}
 	return t.call(p, in, adapter)

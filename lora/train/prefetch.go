@@ -52,12 +52,6 @@ func (t *Trainer) feed(plan *dataset.Plan, order [][]int, k int, draw func(i int
 	return f
 }
 
-func (f feeds) close() {
-	for _, p := range f {
-		p.close()
-	}
-}
-
 // run prepares the first n batches but those that prepare has nothing for.
 func (f *prefetch) run(n int, prepare func(i int) *input) {
 	defer close(f.inputs)

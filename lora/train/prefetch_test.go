@@ -23,7 +23,7 @@ func TestPrefetch(t *testing.T) {
 	first := <-f[0].inputs
 	require.NoError(t, first.err)
 	require.Equal(t, 1, <-begun, "it does not wait for the first to be done")
-	f.close()
+	r.closeFeeds(f)
 	require.Empty(t, begun, "one ahead, no more")
 
 	want, err := r.train.Batch(order[0])

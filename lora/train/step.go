@@ -34,7 +34,7 @@ func (t *Trainer) step(ctx context.Context, f feeds, n int) (Step, error) {
 	})
 	if err != nil {
 		if sum != nil {
-			err = errors.Join(err, sum.FinalizeAll())
+			err = errors.Join(err, t.free(0, sum))
 		}
 		return s, fmt.Errorf("train: step %d: %w", s.Step, err)
 	}
@@ -57,23 +57,15 @@ func (t *Trainer) step(ctx context.Context, f feeds, n int) (Step, error) {
 
 // gradient computes the loss and the gradient of a batch on its device.
 func (t *Trainer) gradient(in *input, adapter *tensors.Tensor) (result, error) {
-	defer in.free()
 	p, err := t.gradientProgram(in)
 	if err != nil {
+		in.free()
 		return result{}, err
 	}
-	var scale []any
 	if l := t.state.LossScale; l != nil {
-		scale = append(scale, float32(l.Scale))
+		return t.call(p, in, adapter, float32(l.Scale))
 	}
-	r, err := t.call(p, in, adapter, scale...)
-	if err == nil && in.device > 0 {
-		// Sums are formed on the first device.
-		there := r.gradient
-		r.gradient, err = t.model.Copy(there)
-		err = errors.Join(err, there.FinalizeAll())
-	}
-	return r, err
+	return t.call(p, in, adapter)
 }
 
 // accumulate adds gradients of batches; the first is given up.
@@ -85,8 +77,10 @@ func (t *Trainer) accumulate(sum, gradient *tensors.Tensor) (*tensors.Tensor, er
 	if err != nil {
 		return nil, err
 	}
-	out, err := t.add.Call1(in[0], gradient)
-	return out, errors.Join(err, gradient.FinalizeAll())
+	return ask(t, 0, t.deadline(), func() (*tensors.Tensor, error) {
+		out, err := t.add.Call1(in[0], gradient)
+		return out, errors.Join(err, gradient.FinalizeAll())
+	})
 }
 
 // apply runs the optimiser, which is given the memory of what it replaces. Of a
@@ -104,7 +98,11 @@ func (t *Trainer) apply(s *Step, sum *tensors.Tensor, ids []string) error {
 	if err != nil {
 		return fmt.Errorf("train: step %d: %w", s.Step, err)
 	}
-	out, err := t.update.Call(append(in, adamScalars(t.config, t.updates()+1, s.TrainedTokens, s.LearningRate))...)
+	in = append(in, adamScalars(t.config, t.updates()+1, s.TrainedTokens, s.LearningRate))
+	out, err := ask(t, 0, t.deadline(), func() ([]*tensors.Tensor, error) { return t.update.Call(in...) })
+	if errors.Is(err, errHangs) {
+		err = t.failed(0, err)
+	}
 	if err != nil {
 		return fmt.Errorf("train: step %d: %w", s.Step, err)
 	}

@@ -43,9 +43,11 @@ type Trainer struct {
 	state             state
 	progress          func(phase string, done, total int64) // of the hooks
 	compiling         time.Duration                         // of the step or evaluation at hand
-	busy              [][]time.Duration                     // as Step.Busy, in it
-	saved             int                                   // step of the newest checkpoint of this run, 0 for none
-	unlock            func()                                // lets others use Checkpoints.Dir
+	hung              hungDevices
+	after             func(device int, limit time.Duration) <-chan time.Time // when it is given up
+	busy              [][]time.Duration                                      // as Step.Busy, in it
+	saved             int                                                    // step of the newest checkpoint of this run, 0 for none
+	unlock            func()                                                 // lets others use Checkpoints.Dir
 }
 
 // state is what a checkpoint holds: with it, and the same data and
@@ -87,6 +89,7 @@ func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan
 		unlock: func() {}, progress: func(string, int64, int64) {},
 	}
 	t.changed, t.early = sync.NewCond(&t.making), early(model.Backend())
+	t.hung, t.after = make(hungDevices, len(t.models)), func(_ int, limit time.Duration) <-chan time.Time { return time.After(limit) }
 	t.schedule = schedule{config.Scheduler, config.LearningRate, config.WarmupSteps, t.totalSteps()}
 	if model.DType() == dtypes.Float16 {
 		t.state.LossScale = &lossScale{Scale: firstScale}
@@ -111,8 +114,12 @@ func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan
 	return t, nil
 }
 
-// Close frees compiled programs and moments. The adapter stays.
+// Close frees compiled programs and moments, unless a device hangs. The adapter stays.
 func (t *Trainer) Close() {
+	if t.Hung() {
+		t.unlock()
+		return
+	}
 	for _, programs := range []map[batchShape]*salamandra.Program{t.gradients, t.losses} {
 		for _, p := range programs {
 			p.Close()
@@ -203,6 +210,11 @@ func (t *Trainer) interrupted(ctx context.Context, hooks Hooks, err error) error
 	if ctx.Err() == nil && !refused && !errors.As(err, new(*deviceError)) {
 		return err
 	}
+	if t.Hung() {
+		if unread := t.fetch(); unread != nil {
+			return errors.Join(err, unread)
+		}
+	}
 	if err := errors.Join(err, t.save(hooks)); !refused || t.saved == 0 {
 		return err
 	}
@@ -216,7 +228,7 @@ func (t *Trainer) pass(ctx context.Context, hooks Hooks) error {
 	f := t.feed(t.train, order[t.state.Batch:], k, func(i int) []uint64 {
 		return randomState(t.config.Seed, uint64(step+i/k)<<20+uint64(i%k))
 	})
-	defer f.close()
+	defer t.closeFeeds(f)
 	for t.state.Batch < len(order) && t.state.Step < t.totalSteps() {
 		if err := ctx.Err(); err != nil {
 			return err
