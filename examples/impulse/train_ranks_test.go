@@ -117,6 +117,7 @@ func TestRanks(t *testing.T) {
 		require.Less(t, time.Now(), limit)
 		require.Contains(t, p.errs.String(), "not heard from for 3s")
 		require.Contains(t, p.errs.String(), "is complete: go on with --resume")
+		waitUnlocked(t, dir)
 		startRanks(t, 2, append(ranksRun(data, dir), "--resume")...).end(t, 0)
 		requireFiles(t, want, dir)
 	})
@@ -129,6 +130,7 @@ func TestRanks(t *testing.T) {
 		}
 		<-p.ended
 		require.Contains(t, p.errs.String(), "is complete: go on with --resume")
+		waitUnlocked(t, dir)
 		start(t, append(ranksRun(data, dir), "--resume")...).end(t, 0)
 		requireFiles(t, want, dir)
 	})
@@ -193,7 +195,7 @@ func endAll(ids []int) {
 }
 
 // waitUnlocked waits until no process holds the output directory: after their
-// launcher's death the others end by themselves.
+// launcher's end the others may take a moment to end.
 func waitUnlocked(t *testing.T, dir string) {
 	t.Helper()
 	for range 600 {
