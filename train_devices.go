@@ -55,7 +55,9 @@ func (r *run) replicate(ctx context.Context) error {
 func (p *TrainPlan) describeDevices() string {
 	var b strings.Builder
 	if p.Shards > 1 {
-		fmt.Fprintf(&b, "base: divided among %d devices, which compute every batch together\n", p.Shards)
+		exchanged := float64(p.Memory.Exchanged) / 1e9
+		fmt.Fprintf(&b, "base: divided among %d devices, which compute every batch together; each sends the others some %.2g GB for the largest, %.2g s at 16 GB/s\n",
+			p.Shards, exchanged, exchanged/16)
 	}
 	n := p.Devices * p.Processes
 	if n < 2 {

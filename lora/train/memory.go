@@ -21,6 +21,9 @@ type MemoryPlan struct {
 	Activations int64 // what the backward pass finds, and one block at work
 	HeadChunk   int64 // the logits of one chunk and what is made of them
 	Program     int64 // the executor with its compiled programs and the libraries' workspace
+	// Exchanged is what each of several shards sends to the others for the largest
+	// batch, and receives from them. It is no memory.
+	Exchanged int64
 	// Checkpointing says for which Config.GradientCheckpointing this is.
 	Checkpointing bool
 	// Limit is what there is; 0 if that is not known.
@@ -76,6 +79,9 @@ func planMemory(j Job, checkpointing bool) MemoryPlan {
 			p.Program += j.programs(plan)
 		}
 		for _, s := range plan.Shapes {
+			if i == 0 {
+				p.Exchanged = max(p.Exchanged, j.exchanged(int64(len(plan.Prefix)), s, checkpointing))
+			}
 			logits := int64(min(j.HeadChunk, s.N)) * int64(j.Model.VocabSize)
 			if !j.OnHost {
 				p.HeadChunk = max(p.HeadChunk, int64(gpuLogitCopies*float64(size*logits/j.parts())))
@@ -176,6 +182,11 @@ const (
 	// checkpointing and without; gpuShardKept is how many times a block's input is kept
 	// with it all the same.
 	gpuShardInnerCopies, gpuShardScoreCopies, gpuShardKept = 13.8, 3.8, 6.5
+	// gpuExchangesAgain and gpuExchanges are how many times the states of all tokens go
+	// around the shards in a block, with checkpointing and without: there and back for
+	// attention and for the feed-forward layer, as often as these are computed and for
+	// their gradients, 12 and 8 times, and some of it twice.
+	gpuExchangesAgain, gpuExchanges = 13, 10
 	// gpuProgramBytes are cuDNN's workspace (24 to 48 MB), constants and machine
 	// code. CUDA's context lies outside the share of the memory that XLA has.
 	gpuProgramBytes = 150e6
@@ -211,6 +222,17 @@ func (j Job) onGPU(prefix int64, s dataset.Shape, checkpointing bool) int64 {
 	work := int64(max(copies*inner, scoreCopies*scores)) + size*j.dequantised()
 	logits := int64(gpuLogitCopies * part * float64(int64(min(j.HeadChunk, s.N))*int64(j.Model.VocabSize)))
 	return kept*int64(j.Model.NumHiddenLayers) + size*int64(j.AdapterSize) + max(0, work-logits)
+}
+
+// exchanged is what each shard sends for a batch, in a ring of shards, of which each
+// has all of a sum's parts but its own to pass on.
+func (j Job) exchanged(prefix int64, s dataset.Shape, checkpointing bool) int64 {
+	a, n := j.sizes(prefix, s), j.parts()
+	times := int64(gpuExchanges)
+	if checkpointing {
+		times = gpuExchangesAgain
+	}
+	return times * int64(j.Dtype.Size()) * a.tokens * a.hidden * int64(j.Model.NumHiddenLayers) * (n - 1) / n
 }
 
 // inner is how many numbers x·Aᵀ of a block has a token: the rank, for each layer

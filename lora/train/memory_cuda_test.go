@@ -3,6 +3,7 @@ package train
 import (
 	"bufio"
 	"encoding/json"
+	"math"
 	"os"
 	"testing"
 
@@ -28,6 +29,9 @@ type compiled struct {
 	Checkpointing bool    `json:"checkpointing"`
 	Dropout       float64 `json:"dropout"`
 	Total         int64   `json:"total"` // arguments, results and temporaries
+	// Exchanged is what each shard sends, counted from the all-gathers and
+	// reduce-scatters of the program as rings do them.
+	Exchanged int64 `json:"exchanged"`
 }
 
 // config is the shape of a Salamandra.
@@ -47,7 +51,8 @@ func (c compiled) config() llama.Config {
 
 // TestPlanIsTheCompilers: what a plan says of a program of gradients on a GPU is
 // within 5 % above what the compiler says, never below. Of a few blocks it is within
-// 12 %: what differs from card to card weighs more there.
+// 12 %: what differs from card to card weighs more there. What shards exchange is within
+// 10 % of the program's.
 func TestPlanIsTheCompilers(t *testing.T) {
 	f, err := os.Open("testdata/cuda_memory.jsonl")
 	if err != nil {
@@ -92,6 +97,9 @@ func TestPlanIsTheCompilers(t *testing.T) {
 		}
 		if off := float64(got)/float64(c.Total) - 1; off < 0 || off > most {
 			t.Errorf("%s: the plan is %s, %+.1f %% of the compiler's %s", lines.Text(), gigabytes(got), 100*off, gigabytes(c.Total))
+		}
+		if off := float64(p.Exchanged)/float64(c.Exchanged) - 1; c.Shards > 1 && !(math.Abs(off) <= 0.1) || c.Shards < 2 && p.Exchanged != 0 {
+			t.Errorf("%s: shards exchange %s, %+.1f %% of the compiler's", lines.Text(), gigabytes(p.Exchanged), 100*off)
 		}
 	}
 	if lines.Err() != nil || rows < 10 {
