@@ -87,6 +87,7 @@ type sharedBase struct {
 	config    llama.Config
 	device    *device.Device
 	model     *salamandra.Model
+	replicas  []*salamandra.Model // on the other devices
 	tokenizer *tokenizer.Tokenizer
 	schemas   schemaCache
 	quantized string // as in salamandra.Options.Quantize
@@ -131,12 +132,17 @@ func (b *sharedBase) open(ctx context.Context, dir string, adapter *lora.Adapter
 		b.opts.warn(fmt.Sprintf("answers cannot be kept to the schema of %s: %v", dir, err))
 	}
 	if b.device = b.opts.Device; b.device == nil {
-		if b.device, err = device.Open(b.opts.Backend); err != nil {
+		if b.device, err = b.opts.openDevices(); err != nil {
 			return nil, err
 		}
 	}
 	if b.model, err = b.load(ctx); err != nil {
 		return nil, err
+	}
+	if b.opts.Shards < 2 {
+		if b.replicas, err = replicate(ctx, b.model, b.device.Devices, b.opts.progress); err != nil {
+			return nil, err
+		}
 	}
 	return b.variant(dir, adapter, p, nil)
 }
@@ -328,8 +334,11 @@ func (b *sharedBase) release() error {
 		return nil
 	}
 	var err error
+	for _, m := range b.replicas {
+		err = errors.Join(err, m.Close())
+	}
 	if b.model != nil {
-		err = b.model.Close()
+		err = errors.Join(err, b.model.Close())
 	}
 	if b.device != nil && b.opts.Device == nil {
 		b.device.Close()
@@ -340,7 +349,7 @@ func (b *sharedBase) release() error {
 // variant makes what answers with an adapter, nil for none, and is prompted by p.
 // With an older generator it shares that one's programs where the adapters allow.
 func (b *sharedBase) variant(dir string, adapter *lora.Adapter, p *prompt.Prompt, older *generate.Generator) (*variant, error) {
-	v := &variant{base: b, dir: dir, prompt: p, users: 1}
+	v := &variant{base: b, dir: dir, prompt: p, users: 1, replicas: b.replicas}
 	b.hold()
 	if err := v.attach(adapter); err != nil {
 		return nil, errors.Join(err, v.free())

@@ -26,6 +26,12 @@ type Options struct {
 	// the adapter was trained, and in Dtype for other models. What differs from
 	// training is warned of.
 	Quantize string
+	// Devices are those of the backend that have a copy of the model each, which take
+	// parts of many questions that are asked together ([Model.AskAll], [Model.Score]) and
+	// not drawn; as in [device.OpenSeveral], but one by default. With Device they are its
+	// own, and with Shards there are none. Where they are alike the answers do not depend
+	// on them.
+	Devices string
 	// Shards, above 1, divides the weights among as many devices, the backend's first
 	// ones, which compute each token together: for a model that one has no room for.
 	Shards int
@@ -85,6 +91,7 @@ func (o *Options) check() error {
 	}
 	if o.Device == nil {
 		wrong.Add(o.name("Backend"), device.Check(o.Backend))
+		wrong.Add(o.name("Devices"), device.CheckDevices(o.Devices))
 	}
 	want(slices.Contains([]string{"auto", "float32", "bfloat16", "float16"}, o.Dtype), "Dtype", "%q, want auto, float32, bfloat16 or float16", o.Dtype)
 	want(slices.Contains(quantizations, o.Quantize), "Quantize", "%q, want auto, none, 4bit or 8bit", o.Quantize)

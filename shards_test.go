@@ -23,7 +23,8 @@ func severalDevices(t *testing.T) string {
 }
 
 // TestTrainOnDevices: held-out questions are answered on all devices, with the scores,
-// and in the end the adapter, of one. In shards the model answers as a whole one does.
+// and in the end the adapter, of one. A model on two devices, and one in shards,
+// answers as a whole one on one does.
 func TestTrainOnDevices(t *testing.T) {
 	backend := severalDevices(t)
 	run := func(devices string) (dir string, evaluations []train.Evaluation) {
@@ -50,16 +51,23 @@ func TestTrainOnDevices(t *testing.T) {
 	if len(want) == 0 || len(want) != len(got) || got[0].Loss != want[0].Loss || *got[0].Score != *want[0].Score || !slices.Equal(weights(one), weights(two)) || samples(one) != samples(two) {
 		t.Errorf("two devices: %+v, want %+v", got, want)
 	}
-	ask := func(shards int) string {
-		m, err := finetune.Open(t.Context(), one, finetune.Options{Backend: backend, Shards: shards, NoWarmUp: true})
+	ask := func(o finetune.Options) (texts []string) {
+		o.Backend, o.NoWarmUp, o.Slots = backend, true, 1
+		m, err := finetune.Open(t.Context(), one, o)
 		check(t, err)
 		defer m.Close()
-		a, err := m.AskAll(t.Context(), []string{"screen: cas 99"}, finetune.AskOptions{Unconstrained: true, MaxNewTokens: 6})
+		answers, err := m.AskAll(t.Context(), []string{"screen: cas 99", "other: cas 98", "network: cas 97"}, finetune.AskOptions{Unconstrained: true, MaxNewTokens: 6})
 		check(t, err)
-		return a[0].Text
+		for _, a := range answers {
+			texts = append(texts, a.Text)
+		}
+		return texts
 	}
-	if whole, parts := ask(1), ask(2); whole != parts || whole == "" {
-		t.Errorf("in shards %q, want %q", parts, whole)
+	whole := ask(finetune.Options{})
+	for _, o := range []finetune.Options{{Shards: 2}, {Devices: "2"}} {
+		if got := ask(o); !slices.Equal(got, whole) || slices.Contains(whole, "") {
+			t.Errorf("in %d shards, on devices %q: %q, want %q", o.Shards, o.Devices, got, whole)
+		}
 	}
 }
 

@@ -132,7 +132,7 @@ func (r *run) train(ctx context.Context) (err error) {
 	if r.model, err = b.load(ctx); err != nil {
 		return err
 	}
-	if err = r.replicate(ctx); err != nil {
+	if r.replicas, err = replicate(ctx, r.model, r.plan.Devices, opts.progress); err != nil {
 		return err
 	}
 	if r.layers, err = r.adapter(ctx); err != nil {

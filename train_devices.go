@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/salamandra"
 	"github.com/impulse-salamandra/finetune/salamandra/device"
 )
 
@@ -33,22 +34,30 @@ func counted(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// replicate brings the model to the other devices.
-func (r *run) replicate(ctx context.Context) error {
-	opts, n := r.o.open(), int64(r.plan.Devices)
-	for d := int64(1); d < n; d++ {
-		opts.progress("copying the model to other devices", d-1, n-1)
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		m, err := r.model.Replica(int(d))
-		if err != nil {
-			return err
-		}
-		r.replicas = append(r.replicas, m)
-		opts.progress("copying the model to other devices", d, n-1)
+// openDevices opens the devices that a model is opened on.
+func (o *Options) openDevices() (*device.Device, error) {
+	if o.Devices == "" || o.Shards > 1 {
+		return device.Open(o.Backend)
 	}
-	return nil
+	return device.OpenSeveral(o.Backend, o.Devices)
+}
+
+// replicate copies a model to the devices of its backend, n with its own. Those that
+// it has made by an error are returned too.
+func replicate(ctx context.Context, m *salamandra.Model, n int, progress func(string, int64, int64)) (replicas []*salamandra.Model, err error) {
+	for d := 1; d < n; d++ {
+		progress("copying the model to other devices", int64(d-1), int64(n-1))
+		if err := ctx.Err(); err != nil {
+			return replicas, err
+		}
+		r, err := m.Replica(d)
+		if err != nil {
+			return replicas, err
+		}
+		replicas = append(replicas, r)
+		progress("copying the model to other devices", int64(d), int64(n-1))
+	}
+	return replicas, nil
 }
 
 // describeDevices says what several devices gain, "" for one.

@@ -33,7 +33,7 @@ type validateOptions struct {
 	SaveResults, TSV, Report         string
 	Constrained                      string
 	Verbose, Resume, Overwrite       bool
-	Backend                          string
+	Backend, Devices                 string
 	Limit, BatchSize                 int
 	Generate                         generate.Options
 
@@ -92,6 +92,7 @@ Started by mpirun or srun, several processes share the questions.`,
 	f.BoolVar(&o.Overwrite, "overwrite", false, "replace files of results that exist")
 	f.BoolVar(&o.Verbose, "verbose", false, "show every query with its answer and what is wrong")
 	f.StringVar(&o.Backend, "backend", "auto", "auto, go, xla:cpu, xla:cuda or xla:/path/to/plugin.so")
+	f.StringVar(&o.Devices, "devices", "auto", "devices that have the model each and share the questions: all, how many, or a list of GPUs such as 0,1,3; auto is all GPUs, and one device of a CPU; with --shard they have it together")
 	rankDeadlineFlag(f, &o.rankDeadline)
 	f.IntVar(&o.Limit, "limit", 0, "ask only the first queries; 0 for all")
 	f.IntVar(&o.Generate.MaxNewTokens, "max-new-tokens", o.Generate.MaxNewTokens, "longest answer in tokens")
@@ -177,7 +178,7 @@ func runValidate(ctx context.Context, o validateOptions, out, log io.Writer) err
 	if o.Predictions != "" {
 		runs, err = o.scoreFile(t, out)
 	} else {
-		dev, e := openDevice(o.Backend, out)
+		dev, e := o.openDevices(out)
 		if e != nil {
 			return e
 		}
@@ -266,6 +267,18 @@ func (o *validateOptions) interrupted(done, of int, constrained bool) error {
 // terminal.
 func marked(text, mark string) string {
 	return mark + strings.ReplaceAll(page.PrintableLines(strings.TrimRight(text, "\n")), "\n", "\n"+mark)
+}
+
+// openDevices opens the devices that share the questions.
+func (o *validateOptions) openDevices(out io.Writer) (*device.Device, error) {
+	if o.Shards > 1 {
+		return openDevice(o.Backend, out)
+	}
+	d, err := device.OpenSeveral(o.Backend, o.Devices)
+	if err == nil {
+		fmt.Fprintln(out, d)
+	}
+	return d, err
 }
 
 // showAnswers shows every answer, if that is wanted.
