@@ -3,7 +3,6 @@ package constrain
 import (
 	"math"
 	"math/bits"
-	"slices"
 )
 
 // Mask is a set of token ids: bit id%64 of word id/64.
@@ -35,7 +34,14 @@ func (m Mask) Apply(logits []float32) {
 	}
 }
 
-func (m Mask) add(id int32) { m[id>>6] |= 1 << (id & 63) }
+func (m Mask) add(id int32)    { m[id>>6] |= 1 << (id & 63) }
+func (m Mask) remove(id int32) { m[id>>6] &^= 1 << (id & 63) }
+
+func (m Mask) join(other Mask) {
+	for i, w := range other {
+		m[i] |= w
+	}
+}
 
 // tokenSet is a set of tokens, as a mask if that is smaller.
 type tokenSet struct {
@@ -60,9 +66,7 @@ func (s tokenSet) addTo(m Mask) {
 	for _, id := range s.ids {
 		m.add(id)
 	}
-	for i, w := range s.mask {
-		m[i] |= w
-	}
+	m.join(s.mask)
 }
 
 // appendTo appends the tokens to a list.
@@ -74,22 +78,4 @@ func (s tokenSet) appendTo(list []int32) []int32 {
 		}
 	}
 	return list
-}
-
-// without leaves out the tokens of a list, which out has too.
-func (s tokenSet) without(out Mask, list []int32) tokenSet {
-	if s.mask == nil {
-		if !slices.ContainsFunc(s.ids, out.Has) {
-			return s
-		}
-		return tokenSet{ids: slices.DeleteFunc(slices.Clone(s.ids), out.Has)}
-	}
-	if !slices.ContainsFunc(list, s.mask.Has) {
-		return s
-	}
-	mask := slices.Clone(s.mask)
-	for i := range mask {
-		mask[i] &^= out[i]
-	}
-	return tokenSet{mask: mask}
 }

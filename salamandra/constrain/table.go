@@ -18,8 +18,10 @@ type classGroup struct {
 }
 
 // exit is nodes of the trie at which the string is closed, all from the same
-// state; example is the bytes of one.
+// state: the tokens that end there, and the nodes with more below them; example is
+// the bytes of one.
 type exit struct {
+	tokens  tokenSet
 	nodes   []int32
 	example []byte
 }
@@ -29,10 +31,20 @@ type table struct {
 	all    Mask // of the class, where all its tokens are allowed
 	groups []group
 	rest   int // groups from here on are not in all
+	// Where the state is like another but for a few tokens: the table of that one, and
+	// the tokens, for which groups holds.
+	base  *table
+	apart []int32
+	// Where the state is one of several: their tables, of which any may allow a token.
+	// They do not say where it leads, so all completions must fit.
+	any []*table
 	// longest is the most bytes that the shortest completion after an allowed
 	// token has, a bound on its tokens.
 	longest int
 }
+
+// loose reports whether the table serves only where all completions fit.
+func (t *table) loose() bool { return t.any != nil || t.base != nil && t.base.loose() }
 
 // group is tokens that lead to the state end.
 type group struct {
@@ -50,6 +62,7 @@ type cache struct {
 	bytes   int     // of classes and tables, about
 	path    []byte  // of walk
 	stack   []*node // of walk
+	masks   []Mask  // to work with
 }
 
 func newCache(b *builder, v *Vocabulary) *cache {
@@ -170,7 +183,7 @@ func (c *cache) classOf(inside *node) *class {
 		k.groups = append(k.groups, g)
 	}
 	for _, n := range exitOrder {
-		k.exits = append(k.exits, exit{exits[n].ids, exits[n].example})
+		k.exits = append(k.exits, c.newExit(exits[n].ids, exits[n].example))
 	}
 	if !c.b.spent() {
 		size := 8 * len(k.all)
@@ -178,12 +191,25 @@ func (c *cache) classOf(inside *node) *class {
 			size += g.tokens.bytes() + len(g.example)
 		}
 		for _, x := range k.exits {
-			size += 4*len(x.nodes) + len(x.example)
+			size += x.tokens.bytes() + 4*len(x.nodes) + len(x.example)
 		}
 		c.hold(size + 64*(len(k.groups)+len(k.exits)))
 		c.classes[inside] = k
 	}
 	return k
+}
+
+func (c *cache) newExit(nodes []int32, example []byte) exit {
+	x := exit{example: example}
+	var ids []int32
+	for _, i := range nodes {
+		ids = append(ids, c.v.endingAt(i)...)
+		if c.v.after[i] > i+1 {
+			x.nodes = append(x.nodes, i)
+		}
+	}
+	x.tokens = newTokenSet(ids, c.v.words())
+	return x
 }
 
 // tableOf returns the tokens allowed in the state n.
@@ -192,33 +218,54 @@ func (c *cache) tableOf(n *node) *table {
 		return t
 	}
 	t := &table{}
-	size := 0
-	inside, rest, inString := c.split(n)
-	base, ids, like := (*node)(nil), []int32(nil), false
-	if _, item := n.first().rule.(itemOnce); item || !inString {
-		base, ids, like = c.peel(n)
+	size, ok := c.likeOthers(t, n)
+	if !ok {
+		if inside, rest, inString := c.split(n); inString {
+			size = c.stringTable(t, n, inside, rest)
+		} else {
+			size = c.walkedTable(t, n)
+		}
 	}
-	switch {
-	case like && len(ids) == 0:
-		return c.tableOf(base)
-	case like:
-		size = c.patchedTable(t, n, base, ids)
-	case inString:
-		size = c.stringTable(t, n, inside, rest)
-	default:
-		f := c.newFinder()
-		c.walk(n, 0, int32(len(c.v.letter)), f.below)
-		size = f.addTo(t)
+	c.keep(t, n, size)
+	return t
+}
+
+// exactTable returns the table of n that knows where each token leads.
+func (c *cache) exactTable(n *node) *table {
+	t := c.tableOf(n)
+	if t.loose() {
+		t = &table{}
+		c.keep(t, n, c.walkedTable(t, n))
+	}
+	return t
+}
+
+// walkedTable fills the table of any state by the whole trie.
+func (c *cache) walkedTable(t *table, n *node) (size int) {
+	f := c.newFinder()
+	c.walk(n, 0, int32(len(c.v.letter)), f.below)
+	return f.addTo(t)
+}
+
+// keep makes t the table of n, if there was enough work left to fill it.
+func (c *cache) keep(t *table, n *node, size int) {
+	if t.base != nil {
+		t.longest = t.base.longest
+	}
+	for _, x := range t.any {
+		t.longest = max(t.longest, x.longest)
 	}
 	for _, g := range t.groups {
 		t.longest = max(t.longest, g.end.min)
 	}
 	if !c.b.spent() {
-		c.hold(size)
+		c.hold(size + tableBytes)
 		c.tables[n] = t
 	}
-	return t
 }
+
+// tableBytes is about the memory of a table without its groups.
+const tableBytes = 200
 
 // finder collects tokens by the states that they lead to.
 type finder struct {
@@ -270,8 +317,10 @@ func (c *cache) stringTable(t *table, n, inside, rest *node) (size int) {
 		if c.b.run(n, x.example) == nil {
 			continue // the string is too short or too long here
 		}
+		if len(x.tokens.ids)+len(x.tokens.mask) > 0 {
+			t.groups = append(t.groups, group{x.tokens, rest})
+		}
 		for _, i := range x.nodes {
-			f.note(rest, c.v.endingAt(i)...)
 			if rest.op != opEmpty {
 				c.walk(rest, i+1, c.v.after[i], f.below)
 			}
@@ -284,34 +333,67 @@ func (c *cache) stringTable(t *table, n, inside, rest *node) (size int) {
 // are known from another state.
 const fewTokens = 5_000
 
-// peel finds a state from which n differs by few tokens, which it lists.
-func (c *cache) peel(n *node) (base *node, ids []int32, ok bool) {
+// likeOthers fills the table of n from those of other states, if it is like them.
+func (c *cache) likeOthers(t *table, n *node) (size int, ok bool) {
 	first, rest := n.first(), c.b.empty
 	if n.op == opSeq {
 		rest = n.b
 	}
-	if f, is := first.rule.(itemOnce); is && f.inner.quoted {
-		return c.b.pair(f.forgetful(c.b), rest), c.v.quotes(), true
-	}
-	if f, is := first.rule.(exceptFrom); is {
-		return c.b.pair(f.inner, rest), c.wordTokens(f, -1, nil), true
-	}
-	if n.op != opAlt {
-		return nil, nil, false
-	}
-	for i, x := range n.alts {
-		if !c.wide(x) {
-			continue
+	switch f := first.rule.(type) {
+	case itemOnce:
+		if f.inner.quoted {
+			return c.apartTable(t, n, c.b.pair(f.forgetful(c.b), rest), c.v.quotes()), true
 		}
-		others := c.tableOf(c.b.alt(append(slices.Clone(n.alts[:i]), n.alts[i+1:]...)...))
-		for _, g := range others.groups {
-			if ids = g.tokens.appendTo(ids); len(ids) > fewTokens {
-				return nil, nil, false
-			}
-		}
-		return x, ids, true
+	case exceptFrom:
+		return c.apartTable(t, n, c.b.pair(f.inner, rest), c.wordTokens(f, -1, nil)), true
 	}
-	return nil, nil, false
+	var wide, others []*node
+	for _, x := range c.b.alternatives(n, nil) {
+		if c.wide(x) {
+			wide = append(wide, x)
+		} else {
+			others = append(others, x)
+		}
+	}
+	if len(wide) == 0 || len(wide)+len(others) == 1 {
+		return 0, false
+	}
+	few := c.tableOf(c.b.alt(others...))
+	if ids, ok := few.list(fewTokens); ok && len(wide) == 1 {
+		return c.apartTable(t, n, wide[0], ids), true
+	}
+	for _, x := range wide {
+		t.any = append(t.any, c.tableOf(x))
+	}
+	t.any = append(t.any, few)
+	return 8 * len(t.any), true
+}
+
+// list returns the tokens of a table that is not made from others, at most most.
+func (t *table) list(most int) (ids []int32, ok bool) {
+	for _, g := range t.groups {
+		if ids = g.tokens.appendTo(ids); len(ids) > most {
+			return nil, false
+		}
+	}
+	return ids, t.base == nil && t.any == nil
+}
+
+// alternatives appends what n may be, each without a choice at its beginning.
+func (b *builder) alternatives(n *node, list []*node) []*node {
+	switch {
+	case n.op == opAlt:
+		for _, x := range n.alts {
+			list = b.alternatives(x, list)
+		}
+		return list
+	case n.op == opSeq && n.a.op == opAlt && n.a.min > 0:
+		for _, x := range n.a.alts {
+			list = b.alternatives(b.pair(x, n.b), list)
+		}
+		return list
+	}
+	return append(list, n)
 }
 
 // wide reports whether a state is inside a string, perhaps one with exceptions.
@@ -342,20 +424,9 @@ func (c *cache) wordTokens(f exceptFrom, place int32, ids []int32) []int32 {
 	return ids
 }
 
-// patchedTable fills the table of a state that differs from another by the tokens
-// of a list.
-func (c *cache) patchedTable(t *table, n, base *node, ids []int32) (size int) {
-	of, patched := c.tableOf(base), make(Mask, c.v.words())
-	for _, id := range ids {
-		patched.add(id)
-	}
-	for _, g := range of.groups {
-		tokens := g.tokens.without(patched, ids)
-		t.groups, size = append(t.groups, group{tokens, g.end}), size+64
-		if len(tokens.mask) > 0 && &tokens.mask[0] != &g.tokens.mask[0] {
-			size += tokens.bytes()
-		}
-	}
+// apartTable fills the table of a state that is like base but for some tokens.
+func (c *cache) apartTable(t *table, n, base *node, ids []int32) (size int) {
+	t.base, t.apart = c.tableOf(base), ids
 	f := c.newFinder()
 	for i, id := range ids {
 		if i > 0 && id == ids[i-1] {
@@ -365,35 +436,61 @@ func (c *cache) patchedTable(t *table, n, base *node, ids []int32) (size int) {
 			f.note(end, id)
 		}
 	}
-	size += f.addTo(t)
-	t.all, t.rest = make(Mask, c.v.words()), len(t.groups)
-	for _, g := range t.groups {
-		g.tokens.addTo(t.all)
-	}
-	return size + 8*len(t.all)
+	return 4*len(ids) + f.addTo(t)
 }
 
 // fill sets m to the tokens allowed in state n after which at most budget-1
 // tokens are needed.
 func (c *cache) fill(m Mask, n *node, budget int) {
 	t := c.tableOf(n)
+	if t.longest >= budget {
+		t = c.exactTable(n)
+	}
+	clear(m)
+	c.addTo(m, t, budget)
+	if n.min == 0 {
+		for _, id := range c.v.end {
+			m.add(id)
+		}
+	}
+}
+
+// addTo adds the tokens of a table after which at most budget-1 tokens are needed.
+func (c *cache) addTo(m Mask, t *table, budget int) {
+	if t.base != nil {
+		like := c.blank()
+		c.addTo(like, t.base, budget)
+		for _, id := range t.apart {
+			like.remove(id)
+		}
+		m.join(like)
+		c.masks = append(c.masks, like)
+	}
+	for _, x := range t.any {
+		c.addTo(m, x, budget)
+	}
 	groups, all := t.groups, t.longest < budget
 	if all && t.all != nil {
-		copy(m, t.all)
+		m.join(t.all)
 		groups = groups[t.rest:]
-	} else {
-		clear(m)
 	}
 	for _, g := range groups {
 		if all || c.fits(g.end, budget-1) {
 			g.tokens.addTo(m)
 		}
 	}
-	if n.min == 0 {
-		for _, id := range c.v.end {
-			m.add(id)
-		}
+}
+
+// blank returns an empty mask to work with.
+func (c *cache) blank() Mask {
+	last := len(c.masks) - 1
+	if last < 0 {
+		return make(Mask, c.v.words())
 	}
+	m := c.masks[last]
+	c.masks = c.masks[:last]
+	clear(m)
+	return m
 }
 
 // fits reports whether the cost of n is at most budget.
