@@ -325,6 +325,9 @@ func (n *node) first() *node {
 
 // after returns the state after a byte, nil if it leads nowhere.
 func (b *builder) after(n *node, c byte) *node {
+	if n.next != nil {
+		return n.next.after(c)
+	}
 	if _, ok := n.first().rule.(itemOnce); !ok {
 		return b.stepsOf(n).after(c)
 	}

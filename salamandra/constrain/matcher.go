@@ -263,7 +263,7 @@ func (c *cache) reachesOver(text []byte, n *node) bool {
 		}
 	}
 	found := false
-	c.walk(n, place+1, c.v.after[place], func(i int32, _, after *node) bool {
+	c.walk(n, place+1, c.v.after[place], 0, func(i int32, _, after *node) bool {
 		found = found || len(c.v.endingAt(i)) > 0
 		return !found && after.op != opEmpty
 	})

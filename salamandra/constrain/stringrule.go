@@ -85,10 +85,11 @@ func (b *builder) recogniser(s *stringSet) (*dfa, error) {
 }
 
 func (b *builder) newStringRule(lo, hi int, d *dfa) (*stringRule, error) {
-	s := &stringRule{lo: lo, hi: hi, anyChar: b.anyChar, dfa: d}
+	s := &stringRule{lo: lo, hi: hi, anyChar: b.anyChar}
 	if d == nil {
 		return s, nil
 	}
+	s.dfa = d.minimal()
 	s.link(b)
 	s.free = s.never()
 	for s.relax(s.free, s.free) {
@@ -98,9 +99,9 @@ func (b *builder) newStringRule(lo, hi int, d *dfa) (*stringRule, error) {
 	}
 	rows := s.lo
 	if s.hi != unbounded {
-		rows += min(s.hi-s.lo, len(d.next))
+		rows += min(s.hi-s.lo, len(s.dfa.next))
 	}
-	if n := (rows + 1) * len(d.next); n > 10*b.limit {
+	if n := (rows + 1) * len(s.dfa.next); n > 10*b.limit {
 		return nil, fmt.Errorf("%w: with the limits of length it needs a table of %d places, more than %d", ErrTooLarge, n, 10*b.limit)
 	}
 	s.measure(b.late)

@@ -1,7 +1,5 @@
 package constrain
 
-import "slices"
-
 // class is what all states inside alike strings share: the tokens that stay
 // inside, by the state they lead to, and the places in the trie where the
 // string is closed and the rest of the state decides.
@@ -17,13 +15,19 @@ type classGroup struct {
 	example []byte
 }
 
-// exit is nodes of the trie at which the string is closed, all from the same
-// state: the tokens that end there, and the nodes with more below them; example is
-// the bytes of one.
+// exit is places in tokens at which the string is closed, all from the same state:
+// the tokens that end there, and those that go on; example is the bytes of one up to
+// the place.
 type exit struct {
 	tokens  tokenSet
-	nodes   []int32
+	going   []going
 	example []byte
+}
+
+// going is tokens that go on with the same text.
+type going struct {
+	text []byte
+	ids  []int32
 }
 
 // table is the tokens allowed in one state.
@@ -60,13 +64,12 @@ type cache struct {
 	tables  map[*node]*table
 	costs   map[*node]int
 	bytes   int     // of classes and tables, about
-	path    []byte  // of walk
 	stack   []*node // of walk
 	masks   []Mask  // to work with
 }
 
 func newCache(b *builder, v *Vocabulary) *cache {
-	c := &cache{b: b, v: v, path: make([]byte, v.longest), stack: make([]*node, v.longest+1)}
+	c := &cache{b: b, v: v, stack: make([]*node, v.longest+1)}
 	c.forget()
 	return c
 }
@@ -91,26 +94,27 @@ func (c *cache) forget() {
 
 // walk visits the nodes of the trie from i to end-1 whose bytes n allows, n
 // being the state before node i. Visit gets the states before and after the
-// node, and returns false to leave out what is below it. c.path holds the
-// node's bytes.
-func (c *cache) walk(n *node, i, end int32, visit func(i int32, before, after *node) bool) {
+// node, and returns false to leave out what is below it. Nodes of tokens of the
+// slices done alone are left out.
+func (c *cache) walk(n *node, i, end int32, done uint64, visit func(i int32, before, after *node) bool) {
 	v := c.v
 	if i >= end {
 		return
 	}
 	c.stack[v.depth[i]-1] = n
 	for i < end && !c.b.spent() {
+		if v.holds[i]&^done == 0 {
+			i = v.after[i]
+			continue
+		}
 		c.b.work++
 		d := v.depth[i]
 		before := c.stack[d-1]
 		after := c.b.after(before, v.letter[i])
-		if after != nil {
-			c.path[d-1] = v.letter[i]
-			if visit(i, before, after) {
-				c.stack[d] = after
-				i++
-				continue
-			}
+		if after != nil && visit(i, before, after) {
+			c.stack[d] = after
+			i++
+			continue
 		}
 		i = v.after[i]
 	}
@@ -143,7 +147,10 @@ func (c *cache) classOf(inside *node) *class {
 		last = inside.b
 	}
 	if f, ok := last.rule.(stringFrom); ok {
-		if last = f.counted(c.b); inside.op == opSeq {
+		if f.s.dfa == nil || f.s.hi != unbounded || f.k < f.s.lo {
+			last = f.counted(c.b)
+		}
+		if inside.op == opSeq {
 			last = c.b.pair(inside.a, last)
 		}
 		inside = last
@@ -151,65 +158,99 @@ func (c *cache) classOf(inside *node) *class {
 	if known := c.classes[inside]; known != nil {
 		return known
 	}
-	type found struct {
-		ids     []int32
-		example []byte
+	if f, ok := inside.rule.(stringFrom); ok && f.s == c.b.counting {
+		return c.stringClass(inside)
 	}
-	groups, exits := map[*node]*found{}, map[*node]*found{}
-	var groupOrder, exitOrder []*node
-	note := func(m map[*node]*found, order *[]*node, n *node, example []byte, ids ...int32) {
-		if len(ids) == 0 {
-			return
-		}
-		if m[n] == nil {
-			m[n] = &found{example: slices.Clone(example)}
-			*order = append(*order, n)
-		}
-		m[n].ids = append(m[n].ids, ids...)
-	}
-	c.walk(inside, 0, int32(len(c.v.letter)), func(i int32, before, after *node) bool {
-		path := c.path[:c.v.depth[i]]
-		if after.op == opEmpty {
-			note(exits, &exitOrder, before, path, i)
-			return false
-		}
-		note(groups, &groupOrder, after, path, c.v.endingAt(i)...)
-		return true
-	})
-	k := &class{all: make(Mask, c.v.words())}
-	for _, n := range groupOrder {
-		g := classGroup{newTokenSet(groups[n].ids, c.v.words()), groups[n].example}
-		g.tokens.addTo(k.all)
-		k.groups = append(k.groups, g)
-	}
-	for _, n := range exitOrder {
-		k.exits = append(k.exits, c.newExit(exits[n].ids, exits[n].example))
-	}
+	k := c.newClass(inside)
 	if !c.b.spent() {
-		size := 8 * len(k.all)
-		for _, g := range k.groups {
-			size += g.tokens.bytes() + len(g.example)
-		}
-		for _, x := range k.exits {
-			size += x.tokens.bytes() + 4*len(x.nodes) + len(x.example)
-		}
-		c.hold(size + 64*(len(k.groups)+len(k.exits)))
+		c.hold(k.bytes())
 		c.classes[inside] = k
 	}
 	return k
 }
 
-func (c *cache) newExit(nodes []int32, example []byte) exit {
-	x := exit{example: example}
+// stringClass returns the class of all strings, inside being one. It is kept with
+// the vocabulary: it takes longest of all.
+func (c *cache) stringClass(inside *node) *class {
+	c.v.mu.Lock()
+	defer c.v.mu.Unlock()
+	if c.v.strings != nil {
+		return c.v.strings
+	}
+	k := c.newClass(inside)
+	if !c.b.spent() {
+		c.v.strings = k
+	}
+	return k
+}
+
+func (c *cache) newClass(inside *node) *class {
+	exits, groups := c.newFinder(), c.newFinder()
+	groups.noteSlices(inside)
+	c.walk(inside, 0, int32(len(c.v.letter)), groups.done, func(i int32, before, after *node) bool {
+		if after.op == opEmpty {
+			exits.note(before, i)
+			return false
+		}
+		return groups.below(i, before, after)
+	})
+	k := &class{all: make(Mask, c.v.words())}
+	for _, n := range groups.order {
+		ids := *groups.lists[n]
+		g := classGroup{newTokenSet(ids, c.v.words()), c.v.text[ids[0]]}
+		g.tokens.addTo(k.all)
+		k.groups = append(k.groups, g)
+	}
+	for _, n := range exits.order {
+		k.exits = append(k.exits, c.newExit(*exits.lists[n]))
+	}
+	return k
+}
+
+// bytes is about the memory of a class.
+func (k *class) bytes() int {
+	size := 8 * len(k.all)
+	for _, g := range k.groups {
+		size += 64 + g.tokens.bytes()
+	}
+	for _, x := range k.exits {
+		size += x.bytes()
+	}
+	return size
+}
+
+// newExit returns the exit at some nodes.
+func (c *cache) newExit(nodes []int32) exit {
+	var x exit
 	var ids []int32
+	place := map[string]int{} // in x.going
 	for _, i := range nodes {
-		ids = append(ids, c.v.endingAt(i)...)
-		if c.v.after[i] > i+1 {
-			x.nodes = append(x.nodes, i)
+		ending := c.v.endingAt(i)
+		ids = append(ids, ending...)
+		for _, id := range c.v.under(i)[len(ending):] {
+			text := c.v.text[id][c.v.depth[i]:]
+			at, ok := place[string(text)]
+			if !ok {
+				at = len(x.going)
+				place[string(text)] = at
+				x.going = append(x.going, going{text: text})
+			}
+			x.going[at].ids = append(x.going[at].ids, id)
 		}
 	}
 	x.tokens = newTokenSet(ids, c.v.words())
+	first := nodes[0]
+	x.example = c.v.text[c.v.under(first)[0]][:c.v.depth[first]]
 	return x
+}
+
+// bytes is about the memory of an exit.
+func (x exit) bytes() int {
+	size := 64 + x.tokens.bytes()
+	for _, g := range x.going {
+		size += 64 + 4*len(g.ids)
+	}
+	return size
 }
 
 // tableOf returns the tokens allowed in the state n.
@@ -243,7 +284,8 @@ func (c *cache) exactTable(n *node) *table {
 // walkedTable fills the table of any state by the whole trie.
 func (c *cache) walkedTable(t *table, n *node) (size int) {
 	f := c.newFinder()
-	c.walk(n, 0, int32(len(c.v.letter)), f.below)
+	f.noteSlices(n)
+	c.walk(n, 0, int32(len(c.v.letter)), f.done, f.below)
 	return f.addTo(t)
 }
 
@@ -267,35 +309,102 @@ func (c *cache) keep(t *table, n *node, size int) {
 // tableBytes is about the memory of a table without its groups.
 const tableBytes = 200
 
-// finder collects tokens by the states that they lead to.
+// finder collects numbers, of tokens or nodes of the trie, by states.
 type finder struct {
 	c     *cache
-	ids   map[*node][]int32
+	lists map[*node]*[]int32
 	order []*node
+	done  uint64       // the slices noted as a whole
+	late  [64]struct { // of what was noted of late, by their ids
+		n    *node
+		list *[]int32
+	}
 }
 
-func (c *cache) newFinder() *finder { return &finder{c: c, ids: map[*node][]int32{}} }
+func (c *cache) newFinder() *finder { return &finder{c: c, lists: map[*node]*[]int32{}} }
 
-func (f *finder) note(end *node, list ...int32) {
+func (f *finder) note(n *node, list ...int32) {
 	if len(list) == 0 {
 		return
 	}
-	if f.ids[end] == nil {
-		f.order = append(f.order, end)
+	late := &f.late[n.id%int64(len(f.late))]
+	if late.n != n {
+		late.n, late.list = n, f.lists[n]
+		if late.list == nil {
+			late.list = new([]int32)
+			f.lists[n], f.order = late.list, append(f.order, n)
+		}
 	}
-	f.ids[end] = append(f.ids[end], list...)
+	*late.list = append(*late.list, list...)
 }
 
 // below notes the tokens that end at a place, for [cache.walk].
 func (f *finder) below(i int32, _, after *node) bool {
-	f.note(after, f.c.v.endingAt(i)...)
+	if v := f.c.v; f.done>>v.own[i]&1 == 0 {
+		f.note(after, v.endingAt(i)...)
+	}
 	return after.op != opEmpty
+}
+
+// noteSlices notes the tokens of the slices through which all ways from n lead to
+// the same states. The places of the trie with no others are done.
+func (f *finder) noteSlices(n *node) {
+	for i := range f.c.v.slices {
+		s := &f.c.v.slices[i]
+		ends, ok := f.c.b.together(n, s)
+		if !ok {
+			continue
+		}
+		f.done |= 1 << i
+		for length, end := range ends {
+			f.note(end, s.tokens[length]...)
+		}
+	}
+}
+
+// together returns the states after 0, 1, 2, ... bytes of the tokens of a slice, as
+// far as any is allowed. It reports false if a state depends on which bytes.
+func (b *builder) together(n *node, s *slice) (ends []*node, ok bool) {
+	never := s.kinds // that no token may hold
+	for ends = append(ends, n); len(ends) < len(s.tokens); ends = append(ends, n) {
+		b.work++
+		var next *node
+		var allowed kindSet
+		for _, letters := range s.letters {
+			to := b.after(n, letters[0])
+			for _, c := range letters[1:] {
+				if b.after(n, c) != to {
+					return nil, false
+				}
+			}
+			switch {
+			case to == nil:
+				continue
+			case next == nil:
+				next = to
+			case to != next:
+				return nil, false
+			}
+			allowed |= kinds[letters[0]]
+		}
+		if next == nil {
+			break
+		}
+		if never != s.kinds && never != s.kinds&^allowed {
+			return nil, false
+		}
+		never, n = s.kinds&^allowed, next
+	}
+	if never != 0 { // every token holds bytes of all kinds
+		return nil, true
+	}
+	return ends, true
 }
 
 // addTo puts the tokens into a table, and returns the memory that takes.
 func (f *finder) addTo(t *table) (size int) {
 	for _, end := range f.order {
-		g := group{newTokenSet(f.ids[end], f.c.v.words()), end}
+		g := group{newTokenSet(*f.lists[end], f.c.v.words()), end}
 		t.groups, size = append(t.groups, g), size+g.tokens.bytes()+64
 	}
 	return size
@@ -320,9 +429,9 @@ func (c *cache) stringTable(t *table, n, inside, rest *node) (size int) {
 		if len(x.tokens.ids)+len(x.tokens.mask) > 0 {
 			t.groups = append(t.groups, group{x.tokens, rest})
 		}
-		for _, i := range x.nodes {
-			if rest.op != opEmpty {
-				c.walk(rest, i+1, c.v.after[i], f.below)
+		for _, g := range x.going {
+			if end := c.b.run(rest, g.text); end != nil {
+				f.note(end, g.ids...)
 			}
 		}
 	}
@@ -415,7 +524,7 @@ func (c *cache) wordTokens(f exceptFrom, place int32, ids []int32) []int32 {
 		}
 		next := f.along(letter)
 		if next.ends() { // no other word begins with it: a quote is its end
-			ids = append(ids, c.v.ids[c.v.tokens[i]:c.v.tokens[c.v.after[i]]]...)
+			ids = append(ids, c.v.under(i)...)
 			continue
 		}
 		ids = append(ids, c.v.endingAt(i)...)

@@ -24,9 +24,15 @@ type Vocabulary struct {
 	tokens []int32 // node i ends the tokens ids[tokens[i]:tokens[i+1]]
 	ids    []int32
 	first  [256]int32 // the node of each first byte, -1 for none
+	slices []slice
+	own    []uint8  // the slice of the tokens that node i ends
+	holds  []uint64 // of the tokens that begin with the bytes of node i, a bit for each
 
 	quotesOnce sync.Once
 	quoted     []int32 // see quotes
+
+	mu      sync.Mutex
+	strings *class // of all strings, the same for every grammar; nil before it is asked for
 }
 
 // NewVocabulary makes the trie of the ids below size. bytesOf returns the bytes
@@ -74,6 +80,7 @@ func NewVocabulary(size int, bytesOf func(id int32) ([]byte, bool), end []int32)
 	}
 	closeTo(0)
 	v.tokens = append(v.tokens, int32(len(v.ids)))
+	v.slice()
 	for c := range v.first {
 		v.first[c] = -1
 	}
@@ -101,6 +108,11 @@ func TokenizerVocabulary(tok Tokenizer, end []int32) *Vocabulary {
 	v := NewVocabulary(tok.VocabSize(), tok.TokenBytes, end)
 	v.encode = func(text string) []int32 { return tok.EncodeText(text, false) }
 	return v
+}
+
+// under returns the tokens whose bytes begin with those of node i.
+func (v *Vocabulary) under(i int32) []int32 {
+	return v.ids[v.tokens[i]:v.tokens[v.after[i]]]
 }
 
 // endingAt returns the tokens whose last byte is node i.
