@@ -74,14 +74,7 @@ func (b *builder) product(list []*dfa, accept func(each []bool) bool) (*dfa, err
 	classes := p.refine(list)
 	type tuple = []int
 	ids, todo := map[string]int{}, []tuple{make(tuple, len(list))}
-	name := func(t tuple) string {
-		var b []byte
-		for _, q := range t {
-			b = binary.LittleEndian.AppendUint32(b, uint32(q))
-		}
-		return string(b)
-	}
-	ids[name(todo[0])] = 0
+	ids[nameOf(todo[0])] = 0
 	each := make([]bool, len(list))
 	for i := 0; i < len(todo); i++ {
 		if len(todo) > b.limit || b.late(len(classes)) {
@@ -93,10 +86,10 @@ func (b *builder) product(list []*dfa, accept func(each []bool) bool) (*dfa, err
 			for k, d := range list {
 				t[k] = d.next[todo[i][k]][class[k]]
 			}
-			id, ok := ids[name(t)]
+			id, ok := ids[nameOf(t)]
 			if !ok {
 				id = len(todo)
-				ids[name(t)] = id
+				ids[nameOf(t)] = id
 				todo = append(todo, t)
 			}
 			next[c] = id
@@ -107,6 +100,15 @@ func (b *builder) product(list []*dfa, accept func(each []bool) bool) (*dfa, err
 		p.next, p.accept = append(p.next, next), append(p.accept, accept(each))
 	}
 	return p, nil
+}
+
+// nameOf is a key of a list of numbers.
+func nameOf(list []int) string {
+	var b []byte
+	for _, n := range list {
+		b = binary.LittleEndian.AppendUint32(b, uint32(n))
+	}
+	return string(b)
 }
 
 // refine gives p the classes that no dfa of the list tells apart, and returns for
@@ -138,7 +140,7 @@ func (p *dfa) refine(list []*dfa) [][]int {
 		if i < len(cuts) {
 			end = cuts[i].at - 1
 		}
-		name := fmt.Sprint(now)
+		name := nameOf(now)
 		c, ok := known[name]
 		if !ok {
 			c = len(classes)

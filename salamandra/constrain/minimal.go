@@ -1,5 +1,7 @@
 package constrain
 
+import "slices"
+
 // mostMinimised is how many transitions a dfa may have to be worth minimising.
 const mostMinimised = 200_000
 
@@ -43,7 +45,7 @@ type partition struct {
 	blocks [][]int
 	of     []int   // the block of each state
 	todo   []split // to be looked at
-	queued map[split]bool
+	queued []bool  // which are in todo, at block * classes + class
 }
 
 // split is the states that a class leads into a block from, told apart from others.
@@ -52,7 +54,7 @@ type split struct{ block, class int }
 // partition finds the blocks of states that no string tells apart.
 func (d *dfa) partition() *partition {
 	n, k := len(d.next), len(d.classes)
-	p := &partition{blocks: make([][]int, 1), of: make([]int, n), queued: map[split]bool{}}
+	p := &partition{blocks: make([][]int, 1), of: make([]int, n), queued: make([]bool, n*k)}
 	from := make([][]int, n*k) // the states that class c leads to q from, at q*k+c
 	accepting := []int{}
 	for q, next := range d.next {
@@ -65,33 +67,36 @@ func (d *dfa) partition() *partition {
 		}
 	}
 	for c := range k {
-		p.push(split{0, c})
+		p.push(split{0, c}, k)
 	}
+	found := make([][]int, n) // states by block
+	var order []int           // blocks that have some
 	p.cut(0, accepting, k)
 	for len(p.todo) > 0 {
 		s := p.todo[len(p.todo)-1]
 		p.todo = p.todo[:len(p.todo)-1]
-		delete(p.queued, s)
-		found := map[int][]int{} // states by block
-		var order []int
+		p.queued[s.block*k+s.class] = false
+		order = order[:0]
 		for _, q := range p.blocks[s.block] {
 			for _, r := range from[q*k+s.class] {
-				if b := p.of[r]; found[b] == nil {
+				b := p.of[r]
+				if len(found[b]) == 0 {
 					order = append(order, b)
 				}
-				found[p.of[r]] = append(found[p.of[r]], r)
+				found[b] = append(found[b], r)
 			}
 		}
 		for _, b := range order {
 			p.cut(b, found[b], k)
+			found[b] = found[b][:0]
 		}
 	}
 	return p
 }
 
-func (p *partition) push(s split) {
-	if !p.queued[s] {
-		p.queued[s] = true
+func (p *partition) push(s split, classes int) {
+	if at := s.block*classes + s.class; !p.queued[at] {
+		p.queued[at] = true
 		p.todo = append(p.todo, s)
 	}
 }
@@ -102,7 +107,7 @@ func (p *partition) cut(block int, states []int, classes int) {
 		return
 	}
 	fresh := len(p.blocks)
-	p.blocks = append(p.blocks, states)
+	p.blocks = append(p.blocks, slices.Clone(states))
 	for _, q := range states {
 		p.of[q] = fresh
 	}
@@ -118,10 +123,10 @@ func (p *partition) cut(block int, states []int, classes int) {
 		smaller = block
 	}
 	for c := range classes {
-		if p.queued[split{block, c}] {
-			p.push(split{fresh, c})
+		if p.queued[block*classes+c] {
+			p.push(split{fresh, c}, classes)
 		} else {
-			p.push(split{smaller, c})
+			p.push(split{smaller, c}, classes)
 		}
 	}
 }

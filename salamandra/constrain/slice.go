@@ -16,8 +16,9 @@ const otherTokens = 63
 // leastSlice is how many tokens are worth a slice.
 const leastSlice = 32
 
-// slice cuts the vocabulary, whose trie is made, into slices and all others.
-func (v *Vocabulary) slice() {
+// slice cuts the vocabulary, whose trie is made, into slices of at least so many
+// tokens and all others.
+func (v *Vocabulary) slice(least int) {
 	byKinds := map[kindSet][]int32{}
 	for _, id := range v.ids {
 		if k := kindsOf(v.text[id]); k&^slicedKinds == 0 {
@@ -26,7 +27,7 @@ func (v *Vocabulary) slice() {
 	}
 	var order []kindSet
 	for k, ids := range byKinds {
-		if len(ids) >= leastSlice {
+		if len(ids) >= least {
 			order = append(order, k)
 		}
 	}
@@ -37,6 +38,7 @@ func (v *Vocabulary) slice() {
 		return int(x) - int(y)
 	})
 	order = order[:min(len(order), otherTokens)]
+	v.slices = nil
 	for _, k := range order {
 		v.slices = append(v.slices, v.newSlice(k, byKinds[k]))
 	}

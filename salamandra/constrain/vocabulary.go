@@ -80,7 +80,7 @@ func NewVocabulary(size int, bytesOf func(id int32) ([]byte, bool), end []int32)
 	}
 	closeTo(0)
 	v.tokens = append(v.tokens, int32(len(v.ids)))
-	v.slice()
+	v.slice(leastSlice)
 	for c := range v.first {
 		v.first[c] = -1
 	}
