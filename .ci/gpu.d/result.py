@@ -24,7 +24,10 @@ def training(run, log):
 def answering(few, many):
     """What the second run's further answers took."""
     (n, _, s, _), (m, tokens, t, steps) = few, many
-    return {"seconds_per_query": round((float(t) - float(s)) / (int(m) - int(n)), 4), "new_tokens": int(tokens) // int(m), "steps": int(steps)}
+    further = (float(t) - float(s)) / (int(m) - int(n))
+    # Where they took less than compiling varies by, that is all there is to say.
+    per_query = {"seconds_per_query": round(further, 4)} if further > 0 else {"too_few_queries": int(m) - int(n)}
+    return per_query | {"new_tokens": int(tokens) // int(m), "steps": int(steps)}
 
 
 def figures(log, run):
