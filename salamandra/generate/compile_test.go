@@ -152,3 +152,45 @@ func TestCompileStops(t *testing.T) {
 		}
 	}
 }
+
+// TestFirstAnswerCompilesFew: on XLA's CPU the first answer waits for two programs of
+// the prefix and three of a step, which later steps use as well, however many blocks
+// there are; a second answer for none.
+func TestFirstAnswerCompilesFew(t *testing.T) {
+	b := salamandratest.XLA(t)
+	if b == nil || !b.HasSharedBuffers() {
+		t.Skip("blocks are programs on XLA's CPU only: set GOMLX_BACKEND=xla:cpu")
+	}
+	for _, layers := range []int{1, 5} {
+		m := salamandratest.Load(t, b, salamandratest.Random(t, salamandratest.Shape{
+			Vocabulary: 64, Hidden: 16, Intermediate: 16, Layers: layers, Heads: 2, KVHeads: 1,
+		}))
+		g := generate.New(m, nil)
+		defer g.Close()
+		g.MaxLength = 100
+		system := slices.Repeat([]int32{4, 5, 6, 7}, 10)
+		if err := g.Warm(t.Context(), system); err != nil {
+			t.Fatal(err)
+		}
+		if n := g.Compiled(); n != 2 {
+			t.Errorf("%d layers: the prefix takes %d programs, want 2", layers, n)
+		}
+		for answer := range 2 {
+			prompt := append(slices.Clone(system), sequence32(8+answer)...)
+			if _, err := g.Do(t.Context(), request(prompt, 3)); err != nil {
+				t.Fatal(err)
+			}
+			if n := g.Compiled(); n != 5 {
+				t.Errorf("%d layers: %d programs after answer %d, want 5", layers, n, answer+1)
+			}
+		}
+	}
+}
+
+func sequence32(n int) []int32 {
+	list := make([]int32, n)
+	for i := range list {
+		list[i] = int32(i + 10)
+	}
+	return list
+}
