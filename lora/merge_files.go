@@ -178,7 +178,8 @@ func hashFile(ctx context.Context, file string) (FileSum, error) {
 	return copyAndHash(ctx, io.Discard, file)
 }
 
-// copyAndHash writes a file to w and returns its sum.
+// copyAndHash writes a file to w and returns its sum. The file is read and written
+// while what came before is hashed, which takes the longest.
 func copyAndHash(ctx context.Context, w io.Writer, file string) (FileSum, error) {
 	sum := FileSum{File: filepath.Base(file)}
 	f, err := os.Open(file)
@@ -187,23 +188,35 @@ func copyAndHash(ctx context.Context, w io.Writer, file string) (FileSum, error)
 	}
 	defer f.Close()
 	h := sha256.New()
-	buffer := make([]byte, 1<<20)
-	for {
-		if err := ctx.Err(); err != nil {
-			return sum, err
+	free, full := make(chan []byte, 3), make(chan []byte, 3)
+	for range cap(free) {
+		free <- make([]byte, 1<<20)
+	}
+	var hashing sync.WaitGroup
+	hashing.Go(func() {
+		for block := range full {
+			h.Write(block)
+			free <- block[:cap(block)]
 		}
-		n, err := f.Read(buffer)
-		h.Write(buffer[:n])
-		sum.Size += int64(n)
-		if _, err := w.Write(buffer[:n]); err != nil {
-			return sum, err
-		}
-		if err == io.EOF {
+	})
+	for err == nil {
+		if err = ctx.Err(); err != nil {
 			break
 		}
-		if err != nil {
-			return sum, err
+		block := <-free
+		var n int
+		if n, err = f.Read(block); n > 0 {
+			sum.Size += int64(n)
+			if _, failed := w.Write(block[:n]); failed != nil {
+				err = failed
+			}
+			full <- block[:n]
 		}
+	}
+	close(full)
+	hashing.Wait()
+	if err != io.EOF {
+		return sum, err
 	}
 	sum.SHA256 = hex.EncodeToString(h.Sum(nil))
 	return sum, nil
