@@ -102,7 +102,7 @@ func (o *trainOptions) addDataFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.Plan.Shuffle, "shuffle", o.Plan.Shuffle, "new order of the examples in each epoch; false keeps the file's")
 	f.BoolVar(&o.NoSharedPrefix, "no-shared-prefix", false, "compute what all examples begin with for each of them instead of once per batch")
 	f.StringVar(&o.Loss, "loss", "completion", "tokens to train: completion, the answers, or all")
-	f.IntVar(&o.Plan.MaxShapes, "max-shapes", o.Plan.MaxShapes, "most tensor shapes to compile for")
+	f.IntVar(&o.Plan.MaxShapes, "max-shapes", o.Plan.MaxShapes, "most tensor shapes to compile for; a short run has fewer, if that saves time")
 }
 
 // addRunFlags adds the flags for how a run goes and is kept.

@@ -1,6 +1,8 @@
 package train
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/gomlx/gomlx/core/tensors"
@@ -34,7 +36,14 @@ func TestCompileEarly(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(tr.Close)
 		tr.early = early
-		require.NoError(t, tr.Run(t.Context(), Hooks{}))
+		var phases []string
+		require.NoError(t, tr.Run(t.Context(), Hooks{Progress: func(phase string, done, total int64) {
+			phases = append(phases, fmt.Sprintf("%s %d/%d", phase, done, total))
+		}}))
+		for i := range train.Shapes {
+			name := fmt.Sprintf("compiling shape %d/%d", i+1, len(train.Shapes))
+			require.Equal(t, i == 0 || steps == 0, slices.Contains(phases, name), "each shape is announced when it is needed: %v", phases)
+		}
 		adapter, err = tensors.CopyFlatData[float32](layers.Params())
 		require.NoError(t, err)
 		return tr, adapter

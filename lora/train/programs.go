@@ -92,11 +92,17 @@ func (t *Trainer) program(c compilation, in *input, build func(batchShape) (*sal
 	t.making.Lock()
 	defer t.making.Unlock()
 	p, underway := c.made[s]
+	if !in.early && !t.needed[c.phase][s] {
+		if t.needed[c.phase] == nil {
+			t.needed[c.phase] = map[batchShape]bool{}
+		}
+		t.needed[c.phase][s] = true
+		t.progress(c.phase, int64(len(t.needed[c.phase])), int64(len(c.plan.Shapes)))
+	}
 	if p != nil || underway && in.early {
 		return p, nil
 	}
 	if !in.early {
-		t.progress(c.phase, int64(min(len(c.made)+1, len(c.plan.Shapes))), int64(len(c.plan.Shapes)))
 		defer func() { t.compiling += time.Since(start) }()
 	}
 	for underway && p == nil {

@@ -38,6 +38,7 @@ type Trainer struct {
 	making            sync.Mutex                         // over the programs
 	changed           *sync.Cond                         // of the programs
 	gradients, losses map[batchShape]*salamandra.Program // nil while one is being compiled
+	needed            map[string]map[batchShape]bool     // by phase: those that a step or an evaluation has asked for
 	early             int                                // how many are compiled before they are needed, at a time
 	add, update       *Exec
 	state             state
@@ -88,7 +89,7 @@ func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan
 		gradients: map[batchShape]*salamandra.Program{}, losses: map[batchShape]*salamandra.Program{},
 		unlock: func() {}, progress: func(string, int64, int64) {},
 	}
-	t.changed, t.early = sync.NewCond(&t.making), early(model.Backend())
+	t.changed, t.needed, t.early = sync.NewCond(&t.making), map[string]map[batchShape]bool{}, early(model.Backend())
 	t.hung, t.after = make(hungDevices, len(t.models)), func(_ int, limit time.Duration) <-chan time.Time { return time.After(limit) }
 	t.schedule = schedule{config.Scheduler, config.LearningRate, config.WarmupSteps, t.totalSteps()}
 	if model.DType() == dtypes.Float16 {
