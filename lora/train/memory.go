@@ -180,8 +180,9 @@ const (
 	gpuScoreCopies = 1.4
 	// gpuShardInnerCopies and gpuShardScoreCopies are those of a base in shards, with
 	// checkpointing and without; gpuShardKept is how many times a block's input is kept
-	// with it all the same.
-	gpuShardInnerCopies, gpuShardScoreCopies, gpuShardKept = 13.8, 3.8, 6.5
+	// with it all the same, and gpuShardKeptHalf is that in float16, of all of a 7B's
+	// blocks on two T4s.
+	gpuShardInnerCopies, gpuShardScoreCopies, gpuShardKept, gpuShardKeptHalf = 13.8, 3.8, 6.5, 4.3
 	// gpuExchangesAgain and gpuExchanges are how many times the states of all tokens go
 	// around the shards in a block, with checkpointing and without: there and back for
 	// attention and for the feed-forward layer, as often as these are computed and for
@@ -212,7 +213,11 @@ func (j Job) onGPU(prefix int64, s dataset.Shape, checkpointing bool) int64 {
 		kept += size * a.tokens * a.block / j.parts()
 		copies = gpuInnerCopies
 	case j.parts() > 1:
-		kept += int64(gpuShardKept * float64(size*a.tokens*a.hidden) / float64(j.parts()))
+		again := gpuShardKept
+		if j.Dtype == dtypes.Float16 {
+			again = gpuShardKeptHalf
+		}
+		kept += int64(again * float64(size*a.tokens*a.hidden) / float64(j.parts()))
 	}
 	if j.parts() > 1 {
 		copies, scoreCopies = gpuShardInnerCopies, gpuShardScoreCopies
