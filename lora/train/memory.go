@@ -170,7 +170,7 @@ const (
 // On a GPU they are those of XLA's compiler (.ci/cuda-compile).
 const (
 	// gpuLogitCopies is how many arrays of a chunk's logits exist at once.
-	gpuLogitCopies = 1.3
+	gpuLogitCopies = 1.25
 	// gpuInnerCopies is how many activations of a feed-forward layer exist while one is
 	// at work, with checkpointing, which computes them again, and without, beside
 	// those that are kept: of the cards compiled for, that which takes most.
