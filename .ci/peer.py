@@ -1,7 +1,7 @@
 """The jobs of docs/benchmarks.md done with PyTorch, Transformers and PEFT. One JSON line on standard output.
 
     pip install torch transformers peft
-    python .ci/peer.py train MODEL DATA.jsonl [--steps 4 --batch 4 --accumulate 1 --checkpointing --adapter DIR]
+    python .ci/peer.py train MODEL DATA.jsonl [--steps 4 --batch 4 --accumulate 1 --checkpointing --adapter DIR --quantize 4bit]
     python .ci/peer.py generate MODEL DATA.jsonl --adapter DIR [--queries 5 --batch 1 --max-new-tokens 300]
     python .ci/peer.py merge MODEL ADAPTER --out DIR [--dtype bfloat16]
 
@@ -12,7 +12,7 @@ time includes. Loading the model and importing the libraries is in no time eithe
 import argparse, json, resource, time
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -120,12 +120,18 @@ parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"
 parser.add_argument("--device", default="cpu", help="cpu or cuda")
 parser.add_argument("--rate", type=float, default=2e-4)
 parser.add_argument("--checkpointing", action="store_true")
+parser.add_argument("--quantize", choices=["4bit", "8bit"], help="the base by bitsandbytes: NF4 with double quantisation, or LLM.int8()")
 for name, value in [("steps", 4), ("batch", 4), ("accumulate", 1), ("queries", 5), ("max-new-tokens", 300)]:
     parser.add_argument(f"--{name}", type=int, default=value)
 o = parser.parse_args()
 
 begin = time.perf_counter()
-model = AutoModelForCausalLM.from_pretrained(o.model, dtype=getattr(torch, o.dtype)).to(o.device)
+dtype, how = getattr(torch, o.dtype), {}
+if o.quantize:
+    how = {"device_map": {"": o.device}, "quantization_config": BitsAndBytesConfig(
+        load_in_4bit=o.quantize == "4bit", load_in_8bit=o.quantize == "8bit", bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)}
+model = AutoModelForCausalLM.from_pretrained(o.model, dtype=dtype, **how)
+model = model if o.quantize else model.to(o.device)
 loading = time.perf_counter() - begin
 tokenizer = None if o.job == "merge" else AutoTokenizer.from_pretrained(o.model)
 result = {"train": train, "generate": generate, "merge": merge}[o.job](o, model, tokenizer)

@@ -21,7 +21,7 @@ func (w nf4Weight) Linear(x *Node) *Node { return products.Linear(x, w.Matrix(x)
 // Matrix implements [products.Weight]: values times scales in float32, rounded once.
 func (w nf4Weight) Matrix(x *Node) *Node {
 	packed := after(x, w.packed)
-	if x.Graph().Backend().Capabilities().DynamicShapes == compute.DynamicShapesNative { // the Go backend, which fuses nothing
+	if onGo(x) {
 		return ConvertDType(w.byTable(packed), x.DType())
 	}
 	codes := Concatenate([]*Node{
@@ -33,6 +33,15 @@ func (w nf4Weight) Matrix(x *Node) *Node {
 	}
 	return ConvertDType(Mul(nf4Lookup(codes), w.scales()), x.DType())
 }
+
+// onGo reports whether the Go backend computes, which fuses nothing, looks numbers up in
+// tables and multiplies with 8-bit codes as they are.
+func onGo(x *Node) bool {
+	return x.Graph().Backend().Capabilities().DynamicShapes == compute.DynamicShapesNative
+}
+
+// onHost reports whether the device is the host's processor.
+func onHost(x *Node) bool { return x.Graph().Backend().HasSharedBuffers() }
 
 // byTable is the weight in float32, of a table of what each byte's halves stand for.
 func (w nf4Weight) byTable(packed *Node) *Node {
@@ -100,8 +109,13 @@ type int8Weight struct {
 }
 
 // Linear implements [products.Weight]. The scales multiply the product, which has
-// fewer numbers than the weight, and is exact where the weight would be rounded.
+// fewer numbers than the weight, and is exact where the weight would be rounded. In
+// float32 nothing is, and XLA on a CPU, which writes the weight for several rows anyway,
+// does it with them in one pass.
 func (w int8Weight) Linear(x *Node) *Node {
+	if x.DType() == dtypes.Float32 && x.Shape().Dim(0) > 1 && onHost(x) && !onGo(x) {
+		return products.Linear(x, w.Matrix(x))
+	}
 	y := products.Linear(x, w.codesAs(x))
 	return ConvertDType(Mul(ConvertDType(y, dtypes.Float32), InsertAxes(w.scales, 0)), x.DType())
 }
@@ -112,7 +126,13 @@ func (w int8Weight) Matrix(x *Node) *Node {
 	return ConvertDType(Mul(codes, InsertAxes(w.scales, -1)), x.DType())
 }
 
-// codesAs are the codes in the dtype of x, which holds them exactly.
+// codesAs are the codes in the dtype of x, which holds them exactly. A GPU with bfloat16
+// converts them within products, so that nothing is made which could be kept; one
+// without, in float16, may not.
 func (w int8Weight) codesAs(x *Node) *Node {
-	return ConvertDType(after(x, w.codes), x.DType())
+	codes := w.codes
+	if onHost(x) || x.DType() != dtypes.BFloat16 {
+		codes = after(x, codes)
+	}
+	return ConvertDType(codes, x.DType())
 }

@@ -129,9 +129,9 @@ func (j Job) embedding() int64 {
 	return int64(j.Model.VocabSize) * int64(j.Model.HiddenSize) * int64(j.Dtype.Size())
 }
 
-// dequantised counts the numbers of the largest weight, dequantised: as many exist at
-// once on a GPU, and twice as many on a processor, whose backward pass may take up gate
-// and up together.
+// dequantised counts the numbers of the largest weight, dequantised: twice as many exist
+// at once on a processor, whose backward pass may take up gate and up together, and on a
+// GPU those of all three of a feed-forward layer.
 func (j Job) dequantised() int64 {
 	if j.Quantize == "" {
 		return 0
@@ -224,7 +224,7 @@ func (j Job) onGPU(prefix int64, s dataset.Shape, checkpointing bool) int64 {
 	}
 	part := float64(size) / float64(j.parts())
 	inner, scores := part*float64(a.tokens*int64(j.Model.IntermediateSize)), part*float64(a.scores)
-	work := int64(max(copies*inner, scoreCopies*scores)) + size*j.dequantised()
+	work := int64(max(copies*inner, scoreCopies*scores)) + 3*size*j.dequantised()
 	logits := int64(gpuLogitCopies * part * float64(int64(min(j.HeadChunk, s.N))*int64(j.Model.VocabSize)))
 	return kept*int64(j.Model.NumHiddenLayers) + size*int64(j.AdapterSize) + max(0, work-logits)
 }
