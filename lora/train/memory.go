@@ -129,9 +129,8 @@ func (j Job) embedding() int64 {
 	return int64(j.Model.VocabSize) * int64(j.Model.HiddenSize) * int64(j.Dtype.Size())
 }
 
-// dequantised counts the numbers of the largest weight, dequantised: twice as many exist
-// at once on a processor, whose backward pass may take up gate and up together, and on a
-// GPU those of all three of a feed-forward layer.
+// dequantised counts the numbers of the largest weight, dequantised, of which two exist
+// at once: the backward pass may take up gate and up together.
 func (j Job) dequantised() int64 {
 	if j.Quantize == "" {
 		return 0
@@ -188,6 +187,9 @@ const (
 	// attention and for the feed-forward layer, as often as these are computed and for
 	// their gradients, 12 and 8 times, and some of it twice.
 	gpuExchangesAgain, gpuExchanges = 13, 10
+	// gpuQuantizedKept is how many times a block's input a quantised base keeps beside it
+	// where heads share keys: found by compiling, not explained.
+	gpuQuantizedKept = 1.7
 	// gpuProgramBytes are cuDNN's workspace (24 to 48 MB), constants and machine
 	// code. CUDA's context lies outside the share of the memory that XLA has.
 	gpuProgramBytes = 150e6
@@ -201,6 +203,9 @@ func (j Job) onGPU(prefix int64, s dataset.Shape, checkpointing bool) int64 {
 	size := int64(j.Dtype.Size())
 	a := j.sizes(prefix, s)
 	kept := size * a.tokens * (a.hidden + j.inner())
+	if j.Quantize != "" && j.Model.NumKeyValueHeads < j.Model.NumAttentionHeads {
+		kept += int64(gpuQuantizedKept * float64(size*a.tokens*a.hidden))
+	}
 	if !checkpointing || j.parts() > 1 || j.Dtype == dtypes.Float16 {
 		// The rows' part of attention is kept apart from the whole, for its gradient,
 		// with the logarithms of the sums in float32.
@@ -224,7 +229,7 @@ func (j Job) onGPU(prefix int64, s dataset.Shape, checkpointing bool) int64 {
 	}
 	part := float64(size) / float64(j.parts())
 	inner, scores := part*float64(a.tokens*int64(j.Model.IntermediateSize)), part*float64(a.scores)
-	work := int64(max(copies*inner, scoreCopies*scores)) + 3*size*j.dequantised()
+	work := int64(max(copies*inner, scoreCopies*scores)) + 2*size*j.dequantised()
 	logits := int64(gpuLogitCopies * part * float64(int64(min(j.HeadChunk, s.N))*int64(j.Model.VocabSize)))
 	return kept*int64(j.Model.NumHiddenLayers) + size*int64(j.AdapterSize) + max(0, work-logits)
 }
