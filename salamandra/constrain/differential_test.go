@@ -130,7 +130,7 @@ func (w wild) keyword(depth int) (name, text string) {
 	case 25:
 		return w.of("minLength", "maxLength"), small
 	case 26:
-		return "pattern", w.of(`"^a"`, `"b"`, `"a$"`, `"^(a|b)*$"`, `"^.?$"`)
+		return "pattern", w.of(`"^a"`, `"b"`, `"a$"`, `"^(a|b)*$"`, `"^.?$"`, `"^(?!ab)"`, `"^(?=.b)"`)
 	case 27:
 		return "allOf", w.schemas(depth)
 	case 28:
@@ -255,8 +255,12 @@ func differ(t *testing.T, w wild, schema string, v *Vocabulary) (refused bool) {
 	if err != nil {
 		return false
 	}
-	for _, budget := range []int{0, 20, 60} {
-		answer := decode(t, g, v, budget, func(_ *Matcher, allowed []int32) int32 { return allowed[w.IntN(len(allowed))] })
+	anyToken := func(_ *Matcher, allowed []int32) int32 { return allowed[w.IntN(len(allowed))] }
+	for _, row := range []struct {
+		budget int
+		choose func(*Matcher, []int32) int32
+	}{{0, anyToken}, {20, anyToken}, {60, anyToken}, {40, worst}} {
+		answer := decode(t, g, v, row.budget, row.choose)
 		x, err := jsonschema.UnmarshalJSON(bytes.NewReader(answer))
 		if err != nil || !json.Valid(answer) {
 			t.Fatalf("%s\n%q is no JSON", schema, answer)
