@@ -241,13 +241,19 @@ func (r *run) readData(config llama.Config) error {
 	if err != nil {
 		return err
 	}
-	plan := o.Plan
-	plan.ShapeTokens = cmp.Or(plan.ShapeTokens, compileTokens/o.Train.Epochs)
-	if p.Train, p.Eval, err = dataset.NewPlan(trained, held, plan); err != nil {
+	if p.Train, p.Eval, err = dataset.NewPlan(trained, held, o.BatchPlan()); err != nil {
 		return err
 	}
 	r.questions = questionsOf(held)
 	return r.settleTask(records)
+}
+
+// BatchPlan returns the options by which [Train] makes batches: Plan with what another
+// shape costs, where it does not say. The epochs must be 1 or more.
+func (o *TrainOptions) BatchPlan() dataset.PlanOptions {
+	plan := o.Plan
+	plan.ShapeTokens = cmp.Or(plan.ShapeTokens, compileTokens/o.Train.Epochs)
+	return plan
 }
 
 // compileTokens is about how many tokens of SmolLM2 a processor computes while it

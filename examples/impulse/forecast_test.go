@@ -54,7 +54,7 @@ func TestForecast(t *testing.T) {
 	table, advice := ask("--gpu", "RTX-3090")
 	require.Equal(t, "RTX-3090: 25.8 GB, of which a run gets 23.7", table[0])
 	require.Regexp(t, `^ +batch +checkpointing +memory +fits +an epoch +the run$`, table[1])
-	require.Regexp(t, `^ +16 +off .* yes .* (s|min)$`, table[10])
+	require.Regexp(t, `^ +16 +on .* yes .* (s|min)$`, table[11])
 	before, flags, found := strings.Cut(advice, ": ")
 	require.True(t, found)
 	require.Equal(t, "the fastest that fits, with 16 examples in a step", before)

@@ -277,7 +277,7 @@ func differ(t *testing.T, w wild, schema string, v *Vocabulary) (refused bool) {
 func TestDifferential(t *testing.T) {
 	n := 300
 	if salamandratest.Trials() {
-		n = 20_000
+		n = 12_000
 	}
 	w, v, refused := wild{rand.New(rand.NewPCG(12, 34))}, wordyVocabulary(), 0
 	for range n {
