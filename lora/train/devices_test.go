@@ -85,9 +85,7 @@ func TestDevicesDoNotMatter(t *testing.T) {
 			t.Errorf("%d devices: evaluations %+v, want %+v", n, r.evaluations, one.evaluations)
 		}
 		for shape, p := range r.gradients {
-			if p.Compiled() != 1 {
-				t.Errorf("%d devices: %+v is compiled %d times", n, shape, p.Compiled())
-			}
+			compiledOnce(t, shape, p)
 		}
 	}
 	dir := t.TempDir()

@@ -80,13 +80,11 @@ func gradientStep(b *testing.B, backend compute.Backend, dir, quantized string, 
 	fail(err)
 	step := func() time.Duration {
 		start := time.Now()
-		out, err := p.Call(append([]any{layers.Params()}, argumentsOf(b, m, batch)...)...)
+		r, err := tr.call(p, inputOf(b, m, batch), layers.Params())
 		fail(err)
-		tensors.MustCopyFlatData[float32](out[1])
+		tensors.MustCopyFlatData[float32](r.gradient)
 		took := time.Since(start)
-		for _, x := range out {
-			x.MustFinalizeAll()
-		}
+		r.free()
 		return took
 	}
 	step() // without what is done once
