@@ -18,16 +18,9 @@ func (t Transformer) attend(layer int, attention Attention, q, k, v *Node) *Node
 	a, ok := attention.(SharedPrefix)
 	if ok && !t.PlainAttention && (q.Shape().Dim(0) == a.Tokens() || a.fusesRows()) &&
 		fuses(q.Graph().Backend().Capabilities().Operations, q.Shape(), a.fusedRows()) {
-		out := a.fused(q, k, v, t.Kept, t.Keep == KeepBlocks)
-		if t.Kept != nil {
-			return out
-		}
-		return t.keep(KeepProducts, out)
+		return t.Keep.at(KeepProducts, a.fused(layer, q, k, v, t.Keep == KeepBlocks))
 	}
-	if ok && t.Kept != nil {
-		return a.attend(q, k, v, t.Kept)
-	}
-	return t.keep(KeepBlocks, attention.Attend(layer, q, k, v))
+	return t.Keep.at(KeepBlocks, attention.Attend(layer, q, k, v))
 }
 
 // fuses reports whether an executor with these operations has one for the causal
@@ -58,9 +51,9 @@ func (a SharedPrefix) fusesRows() bool { return a.P > 0 && a.S >= shortestFused 
 
 // fused is Attend where the executor computes the prefix, or the rows if there is
 // none, and rows behind a prefix unless they are short; again is that of fusedBehind.
-func (a SharedPrefix) fused(q, k, v *Node, kept *Kept, again bool) *Node {
+func (a SharedPrefix) fused(layer int, q, k, v *Node, again bool) *Node {
 	if a.Fill > 0 {
-		return a.withoutFill(q, k, v, func(a SharedPrefix, q, k, v *Node) *Node { return a.fused(q, k, v, kept, again) })
+		return a.withoutFill(q, k, v, func(a SharedPrefix, q, k, v *Node) *Node { return a.fused(layer, q, k, v, again) })
 	}
 	if a.P == 0 {
 		return fusedCausal(q, k, v, a.B)
@@ -68,9 +61,9 @@ func (a SharedPrefix) fused(q, k, v *Node, kept *Kept, again bool) *Node {
 	rows := rowsFrom(q, q.Shape().Dim(0)-a.B*a.S)
 	var out *Node
 	if a.fusesRows() {
-		out = a.fusedBehind(rows, k, v, kept, again)
+		out = a.fusedBehind(rows, k, v, again)
 	} else {
-		out = a.attend(rows, k, v, kept)
+		out = a.Attend(layer, rows, k, v)
 	}
 	if q.Shape().Dim(0) < a.Tokens() {
 		return out
@@ -99,11 +92,11 @@ func fusedCausal(q, k, v *Node, b int) *Node {
 //
 // If again, the backward pass computes results and sums again, from inputs that
 // checkpointing computed again.
-func (a SharedPrefix) fusedBehind(q, k, v *Node, kept *Kept, again bool) *Node {
+func (a SharedPrefix) fusedBehind(q, k, v *Node, again bool) *Node {
 	out, logSum := wholeSoftmax(a.stretches(q, k, v))
-	return kept.withGradient(Reshape(out, q.Shape().Dim(0), -1), []*Node{q, k, v}, func(in []*Node, dOut *Node) []*Node {
+	return withGradient(Reshape(out, q.Shape().Dim(0), -1), []*Node{q, k, v}, func(in []*Node, dOut *Node) []*Node {
 		parts, out, logSum := a.stretches(in[0], in[1], in[2]), out, logSum
-		if again && kept == nil {
+		if again {
 			out, logSum = wholeSoftmax(parts)
 		}
 		dOut = Reshape(dOut, out.Shape().Dimensions...)

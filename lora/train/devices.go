@@ -10,6 +10,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/salamandra"
 )
 
 // The batches of a step, or of an evaluation, are dealt to the devices in turn, and
@@ -171,14 +172,12 @@ func (t *Trainer) failed(device int, err error) error {
 	return &deviceError{t.deviceName(device), err}
 }
 
-// call runs the programs of a shape on a batch and the adapter of its device. The gradient, if there
+// call runs a program on a batch and the adapter of its device. The gradient, if there
 // is one, comes to the first device, where sums are formed.
-func (t *Trainer) call(p *passes, in *input, adapter *tensors.Tensor, scale ...any) (result, error) {
+func (t *Trainer) call(p *salamandra.Program, in *input, adapter *tensors.Tensor, more ...any) (result, error) {
 	return ask(t, in.device, t.deadline(), func() (result, error) {
 		defer in.free()
-		a := cutInput(any(adapter), anyOf(in.tensors))
-		a.scale = scale
-		out, err := p.run(t.models[in.device], a)
+		out, err := p.On(t.models[in.device]).Call(append(in.arguments(adapter), more...)...)
 		if err != nil {
 			return result{}, err
 		}

@@ -80,11 +80,13 @@ func gradientStep(b *testing.B, backend compute.Backend, dir, quantized string, 
 	fail(err)
 	step := func() time.Duration {
 		start := time.Now()
-		r, err := tr.call(p, inputOf(b, m, batch), layers.Params())
+		out, err := p.Call(append([]any{layers.Params()}, argumentsOf(b, m, batch)...)...)
 		fail(err)
-		tensors.MustCopyFlatData[float32](r.gradient)
+		tensors.MustCopyFlatData[float32](out[1])
 		took := time.Since(start)
-		r.free()
+		for _, x := range out {
+			x.MustFinalizeAll()
+		}
 		return took
 	}
 	step() // without what is done once
