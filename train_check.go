@@ -111,7 +111,7 @@ func (o *TrainOptions) checkOutput() error {
 		return fmt.Errorf("%s and %s exclude each other", o.name("Resume"), o.name("Overwrite"))
 	case o.ResumeAnyway && !o.Resume:
 		return fmt.Errorf("%s goes with %s", o.name("ResumeAnyway"), o.name("Resume"))
-	case o.OutputDir == "":
+	case o.OutputDir == "" || o.follows(): // rank 0 may have it locked
 		return nil
 	}
 	entries, err := os.ReadDir(o.OutputDir)
