@@ -17,6 +17,7 @@ import (
 	"github.com/impulse-salamandra/finetune"
 	"github.com/impulse-salamandra/finetune/chatml"
 	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/internal/atomicfile"
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/lora/train"
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
@@ -373,6 +374,24 @@ func TestTrainRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, want %s", row.name, err, want)
 			}
+		}
+	}
+}
+
+// TestTrainTriesTheOutputOnce: rank 0 holds the output directory while the others
+// begin; who else comes is refused.
+func TestTrainTriesTheOutputOnce(t *testing.T) {
+	dir := t.TempDir()
+	release, err := atomicfile.Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	for rank, busy := range []bool{true, false} {
+		o := ticketTraining(t, dir)
+		o.Ranks = line{rank: rank, lines: make([][]chan []byte, 2)}
+		if err := o.Validate(); errors.Is(err, atomicfile.ErrBusy) != busy {
+			t.Errorf("rank %d: %v, want a directory in use: %v", rank, err, busy)
 		}
 	}
 }
