@@ -180,7 +180,7 @@ func (c *cache) stringTable(t *table, n, inside, rest *node) (size int) {
 		if c.b.run(n, x.example) == nil {
 			continue // the string is too short or too long here
 		}
-		if len(x.tokens.ids)+len(x.tokens.mask) > 0 {
+		if x.tokens.bytes() > 0 {
 			t.groups = append(t.groups, group{x.tokens, rest})
 		}
 		for _, g := range x.going {
