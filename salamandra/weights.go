@@ -127,7 +127,7 @@ func (d *onDevice) linear(nodes []*Node, name string) Weight {
 
 // upload puts one stored tensor of a shape on the device, as dtype or quantised.
 func (d *onDevice) upload(backend compute.Backend, files *modelfiles.Files, tensor llama.Tensor, dtype dtypes.DType, quantized string) error {
-	arrays, err := arraysOf(files, tensor, dtype, quantized)
+	arrays, err := arraysOf(files, tensor, dtype, quantized, d.shards == nil && quantize.OnGo(backend))
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,8 @@ func (d *onDevice) upload(backend compute.Backend, files *modelfiles.Files, tens
 }
 
 // arraysOf returns what lies on the device for a stored tensor, of finite numbers.
-func arraysOf(files *modelfiles.Files, tensor llama.Tensor, dtype dtypes.DType, quantized string) ([]quantize.Array, error) {
+// Panels is as quantize.Weight has it.
+func arraysOf(files *modelfiles.Files, tensor llama.Tensor, dtype dtypes.DType, quantized string, panels bool) ([]quantize.Array, error) {
 	info, _ := files.Info(tensor.Name)
 	if info.Dtype == safetensors.U8 {
 		out, in := tensor.Shape[0], tensor.Shape[1]
@@ -156,7 +157,7 @@ func arraysOf(files *modelfiles.Files, tensor llama.Tensor, dtype dtypes.DType, 
 		if err != nil {
 			return nil, err
 		}
-		return q.Arrays(in), nil
+		return q.Arrays(in, panels), nil
 	}
 	data, err := files.Bytes(info.Name)
 	if err != nil {
@@ -170,7 +171,7 @@ func arraysOf(files *modelfiles.Files, tensor llama.Tensor, dtype dtypes.DType, 
 	if err := safetensors.DecodeFloat32(values, data, info.Dtype); err != nil {
 		return nil, err
 	}
-	return quantize.Quantize(quantized, values, in).Arrays(in), nil
+	return quantize.Quantize(quantized, values, in).Arrays(in, panels), nil
 }
 
 // close frees the weights.

@@ -48,6 +48,14 @@ func TestNumbersOfEightBits(t *testing.T) {
 			part := must(f.Slice(w, []int{0, 2}, []int{40, 19}, nil))
 			return []V{dot(f, x[0], part, 0), dot(f, x[0], must(f.Transpose(part, 1, 0)), 1)}
 		}},
+		{"products with panels", list(f32(3, 40), i8(5, 40, 16), f32(2, 40, 16)), func(f F, x []V) []V {
+			w := must(f.ConvertDType(x[1], dtypes.Float32))
+			part := must(f.Slice(w, []int{1, 0, 0}, []int{4, 40, 16}, nil))
+			x[0] = must(f.Mul(x[0], must(f.Constant([]float32{0.001}))))
+			y := dot(f, x[0], w, 1)
+			back := must(f.DotGeneral(must(f.Mul(y, must(f.Constant([]float32{0.001})))), []int{1, 2}, nil, w, []int{0, 2}, nil, compute.DotGeneralConfig{}))
+			return []V{y, back, dot(f, x[0], part, 1), dot(f, x[0], x[2], 1), must(f.DotGeneral(w, []int{1}, nil, x[0], []int{1}, nil, compute.DotGeneralConfig{}))}
+		}},
 		{"a number of a table for each byte", list(u8(70, 300)), one(func(f F, x []V) (V, error) {
 			index := must(f.Reshape(x[0], 70, 300, 1))
 			return f.Gather(must(f.Constant(table, 256)), index, 2, nil, []int{0}, []int{0}, []int{1}, false)

@@ -22,7 +22,10 @@ func dotGeneral(c *compiler, call *call, in []view) (view, bool) {
 	}
 	in = []view{c.unconverted(in[0]), c.unconverted(in[1])}
 	a := c.operand(in[0], call.args[0].([]int), call.args[1].([]int))
-	b := c.operand(in[1], call.args[2].([]int), call.args[3].([]int))
+	b, ok := panels(in[1], call.args[2].([]int), call.args[3].([]int))
+	if !ok {
+		b = c.operand(in[1], call.args[2].([]int), call.args[3].([]int))
+	}
 	m, n, k := a.cross, b.cross, a.depth
 	product := c.emit(shapes.Make(dtypes.Float32, shape.Dimensions...), -1, func(out []byte, in [][]byte) {
 		to := of[float32](out)
@@ -52,6 +55,17 @@ type operand struct {
 	cross       int
 	depth       int
 	row, column int // strides
+	panels      int // as in [simd.Matrix]
+}
+
+// panels is a side [n, depth, 16] whose products are [n, 16], which lies as kernels read
+// it; ok says whether it is one.
+func panels(v view, contracted, batch []int) (o operand, ok bool) {
+	const width = 16
+	if len(v.dims) != 3 || len(batch) > 0 || len(contracted) != 1 || contracted[0] != 1 || v.dims[2] != width || v.strides[2] != 1 || v.strides[1] != width || v.strides[0] < width {
+		return o, false
+	}
+	return operand{view: v, batch: []int{0}, cross: v.dims[0] * width, depth: v.dims[1], panels: v.strides[0]}, true
 }
 
 // operand sorts the axes of a side. Axes of one kind that are not one stride are
@@ -107,11 +121,17 @@ func (o operand) matrix(bytes []byte) func(i int) simd.Matrix {
 	switch o.dtype {
 	case dtypes.Int8:
 		numbers := of[int8](bytes)
-		return func(i int) simd.Matrix { return simd.Matrix{Whole: numbers[o.batch[i]:], Row: o.row, Column: o.column} }
+		return func(i int) simd.Matrix {
+			return simd.Matrix{Whole: numbers[o.batch[i]:], Row: o.row, Column: o.column, Panels: o.panels}
+		}
 	case dtypes.BFloat16:
 		numbers := of[uint16](bytes)
-		return func(i int) simd.Matrix { return simd.Matrix{Half: numbers[o.batch[i]:], Row: o.row, Column: o.column} }
+		return func(i int) simd.Matrix {
+			return simd.Matrix{Half: numbers[o.batch[i]:], Row: o.row, Column: o.column, Panels: o.panels}
+		}
 	}
 	numbers := of[float32](bytes)
-	return func(i int) simd.Matrix { return simd.Matrix{Data: numbers[o.batch[i]:], Row: o.row, Column: o.column} }
+	return func(i int) simd.Matrix {
+		return simd.Matrix{Data: numbers[o.batch[i]:], Row: o.row, Column: o.column, Panels: o.panels}
+	}
 }

@@ -48,6 +48,34 @@ func TestTransposed(t *testing.T) {
 	})
 }
 
+// TestPanels: a weight in panels is the weight.
+func TestPanels(t *testing.T) {
+	const out, in = 32, 5
+	weight := make([]byte, out*in)
+	for i := range weight {
+		weight[i] = byte(i * 7 % 120)
+	}
+	panels := products.ToPanels(weight, in, 1)
+	wide := func(g *Graph, bytes []byte, dims ...int) *Node {
+		return ConvertDType(ConvertDType(Reshape(Const(g, bytes), dims...), dtypes.Int32), dtypes.Float32)
+	}
+	forms := func(g *Graph) (products.Weight, products.Weight) {
+		return products.Panels{Node: wide(g, panels, out/products.PanelRows, in, products.PanelRows)}, products.Full{Node: wide(g, weight, out, in)}
+	}
+	for name, of := range map[string]func(w products.Weight, x *Node) *Node{
+		"Linear": products.Weight.Linear, "Matrix": products.Weight.Matrix,
+		"gradient": func(w products.Weight, x *Node) *Node { return Gradient(ReduceAllSum(Square(w.Linear(x))), x)[0] },
+	} {
+		b := salamandratest.Go(t)
+		input := func(g *Graph) *Node { return IotaFull(g, shapes.Make(dtypes.Float32, 3, in)) }
+		shape, got := flat(t, b, func(g *Graph) *Node { w, _ := forms(g); return of(w, input(g)) })
+		wantShape, want := flat(t, b, func(g *Graph) *Node { _, w := forms(g); return of(w, input(g)) })
+		if !slices.Equal(shape, wantShape) || !slices.Equal(got, want) {
+			t.Errorf("%s: %v %v, want %v %v", name, shape, got, wantShape, want)
+		}
+	}
+}
+
 // TestProductsByHand multiplies matrices small enough to follow.
 func TestProductsByHand(t *testing.T) {
 	x, w := [][]float32{{1, 2}, {3, 4}}, [][]float32{{5, 6}, {7, 8}}

@@ -34,10 +34,13 @@ func (w nf4Weight) Matrix(x *Node) *Node {
 	return ConvertDType(Mul(nf4Lookup(codes), w.scales()), x.DType())
 }
 
-// onGo reports whether the Go backend computes, which fuses nothing, looks numbers up in
+// onGo reports whether the Go backend computes.
+func onGo(x *Node) bool { return OnGo(x.Graph().Backend()) }
+
+// OnGo reports whether this is the Go backend, which fuses nothing, looks numbers up in
 // tables and multiplies with 8-bit codes as they are.
-func onGo(x *Node) bool {
-	return x.Graph().Backend().Capabilities().DynamicShapes == compute.DynamicShapesNative
+func OnGo(b compute.Backend) bool {
+	return b.Capabilities().DynamicShapes == compute.DynamicShapesNative
 }
 
 // onHost reports whether the device is the host's processor.
@@ -104,7 +107,7 @@ func nf4Lookup(codes *Node) *Node {
 
 // int8Weight is an Int8 in a graph.
 type int8Weight struct {
-	codes  *Node // [out, in] int8
+	codes  *Node // int8, [out, in] or as [products.Panels] has them
 	scales *Node // [out] float32
 }
 
@@ -116,14 +119,22 @@ func (w int8Weight) Linear(x *Node) *Node {
 	if x.DType() == dtypes.Float32 && x.Shape().Dim(0) > 1 && onHost(x) && !onGo(x) {
 		return products.Linear(x, w.Matrix(x))
 	}
-	y := products.Linear(x, w.codesAs(x))
+	y := matrix(w.codesAs(x)).Linear(x)
 	return ConvertDType(Mul(ConvertDType(y, dtypes.Float32), InsertAxes(w.scales, 0)), x.DType())
 }
 
 // Matrix implements [products.Weight].
 func (w int8Weight) Matrix(x *Node) *Node {
-	codes := ConvertDType(after(x, w.codes), dtypes.Float32)
+	codes := matrix(ConvertDType(after(x, w.codes), dtypes.Float32)).Matrix(x)
 	return ConvertDType(Mul(codes, InsertAxes(w.scales, -1)), x.DType())
+}
+
+// matrix is the weight that codes are without scales.
+func matrix(codes *Node) products.Weight {
+	if codes.Rank() == 3 {
+		return products.Panels{Node: codes}
+	}
+	return products.Full{Node: codes}
 }
 
 // codesAs are the codes in the dtype of x, which holds them exactly. A GPU with bfloat16

@@ -31,8 +31,9 @@ func Check(name string) error {
 type Weight interface {
 	// Values returns what the weight stands for, row after row, in float32.
 	Values() []float32
-	// Arrays returns what lies on the device, for rows of width in.
-	Arrays(in int) []Array
+	// Arrays returns what lies on the device, for rows of width in. Panels is for the
+	// Go backend: 8-bit codes of whole panels lie as [products.Panels].
+	Arrays(in int, panels bool) []Array
 }
 
 // Array is one of the arrays that a weight is on the device.
@@ -69,18 +70,22 @@ func InGraph(name string, out, in int, arrays []*graph.Node) products.Weight {
 }
 
 // Arrays implements [Weight].
-func (q NF4) Arrays(in int) []Array {
+func (q NF4) Arrays(in int, _ bool) []Array {
 	packed := q.rows(in)
 	return []Array{{shapes.Make(dtypes.Uint8, len(packed)/in, in), packed}, float32s(q.Absmax)}
 }
 
 // Arrays implements [Weight].
-func (q Int8) Arrays(in int) []Array {
-	data := make([]byte, len(q.Codes))
+func (q Int8) Arrays(in int, panels bool) []Array {
+	data, out := make([]byte, len(q.Codes)), len(q.Absmax)
 	for i, c := range q.Codes {
 		data[i] = byte(c)
 	}
-	return []Array{{shapes.Make(dtypes.Int8, len(q.Absmax), in), data}, float32s(q.scales())}
+	shape := shapes.Make(dtypes.Int8, out, in)
+	if panels && out%products.PanelRows == 0 {
+		data, shape = products.ToPanels(data, in, 1), shapes.Make(dtypes.Int8, out/products.PanelRows, in, products.PanelRows)
+	}
+	return []Array{{shape, data}, float32s(q.scales())}
 }
 
 func float32s(values []float32) Array {

@@ -7,21 +7,30 @@ const (
 	tileColumns = 16  // columns of all kernels
 	depth       = 384 // terms that are added up before they are stored: a panel of 24 KB
 	blockBytes  = 1 << 19
+	packing     = 6 // rows that take as long as reading a panel
 )
 
 // Matrix is a view of rows and columns: element (i, j) is Data[i*Row+j*Column], or
 // the same place of Half, whose elements are bfloat16, or of Whole. Two of the three
 // are nil.
+//
+// With Panels, the right side of a product lies as the kernels read it: sixteen columns
+// after sixteen, row after row of each, the first elements of two panels Panels apart.
+// Row and Column mean nothing then, and the columns are a multiple of sixteen.
 type Matrix struct {
 	Data        []float32
 	Half        []uint16
 	Whole       []int8
 	Row, Column int
+	Panels      int
 }
 
 // from returns the view that begins at row i, column j.
 func (m Matrix) from(i, j int) Matrix {
 	at := i*m.Row + j*m.Column
+	if m.Panels > 0 {
+		at = j/tileColumns*m.Panels + i*tileColumns
+	}
 	switch {
 	case m.Half != nil:
 		m.Half = m.Half[at:]
@@ -72,7 +81,7 @@ func Multiply(products int, product func(i int) Product, m, n, k int) {
 	rows := max(24, min(blockBytes/4/max(1, min(k, depth)), (m+3)/4)) / tileRows * tileRows
 	panels := (n + tileColumns - 1) / tileColumns
 	rowTasks := (m + rows - 1) / rows
-	columnTasks := max(1, min(panels, min(8, products*m*n*k/(1<<19))/(products*rowTasks)))
+	columnTasks := max(1, min(panels, min(8, products*(m+packing)*n*k/(1<<19))/(products*rowTasks)))
 	Parallel(products*rowTasks*columnTasks, func(task int) {
 		p := product(task / (rowTasks * columnTasks))
 		r, c := task/columnTasks%rowTasks*rows, task%columnTasks
@@ -108,15 +117,15 @@ func multiply(p Product, r0, r1, c0, c1, n, k int) {
 		k0, k1 := piece*k/pieces, (piece+1)*k/pieces
 		for c := c0; c < c1; c += tileColumns {
 			width := min(tileColumns, c1-c)
-			pack(s.panel[:(k1-k0)*tileColumns], p.B.from(k0, c), k1-k0, width)
+			panel := s.pack(p.B.from(k0, c), k1-k0, width)
 			for r := r0; r < r1; r += tileRows {
 				high := min(tileRows, r1-r)
 				rows := a.Data[(r-r0)*a.Row+k0:]
 				if width == tileColumns {
-					tile(high, p.C[r*n+c:], n, rows, a.Row, s.panel[:], k1-k0, piece > 0)
+					tile(high, p.C[r*n+c:], n, rows, a.Row, panel, k1-k0, piece > 0)
 					continue
 				}
-				tile(high, s.edge[:], tileColumns, rows, a.Row, s.panel[:], k1-k0, false)
+				tile(high, s.edge[:], tileColumns, rows, a.Row, panel, k1-k0, false)
 				for i := range high {
 					to := p.C[(r+i)*n+c:][:width]
 					for j, x := range s.edge[i*tileColumns:][:width] {
@@ -155,7 +164,22 @@ func (s *scratch) copyRows(a Matrix, m, k int) Matrix {
 	return Matrix{Data: s.rows, Row: k, Column: 1}
 }
 
-// pack copies k rows of up to sixteen columns to a panel, [k][16], zeros at the right.
+// pack returns k rows of up to sixteen columns as a panel, [k][16], with zeros at the
+// right: a copy, unless they are one.
+func (s *scratch) pack(b Matrix, k, width int) []float32 {
+	panel := s.panel[:k*tileColumns]
+	switch {
+	case b.Panels == 0:
+		pack(panel, b, k, width)
+	case b.Data != nil:
+		return b.Data
+	default:
+		b.widen(panel, 0, len(panel))
+	}
+	return panel
+}
+
+// pack copies k rows of up to sixteen columns to a panel.
 func pack(panel []float32, b Matrix, k, width int) {
 	if width < tileColumns {
 		clear(panel)

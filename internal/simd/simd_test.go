@@ -171,6 +171,49 @@ func TestMultiplyAlone(t *testing.T) {
 	})
 }
 
+// TestPanels: a right side that lies in panels gives the bits of one that lies in rows.
+func TestPanels(t *testing.T) {
+	withoutVectors(t, func(t *testing.T) {
+		draw := rand.New(rand.NewPCG(10, 11))
+		for _, size := range [][3]int{{1, 16, 1}, {3, 48, 33}, {7, 32, 385}, {16, 96, 770}, {61, 16, 40}} {
+			m, n, k := size[0], size[1], size[2]
+			a := Matrix{Data: random(draw, m*k), Row: k, Column: 1}
+			for _, l := range []layout{{}, {half: true}, {whole: true}} {
+				rows, _ := l.matrix(draw, k, n)
+				stride := k*tileColumns + draw.IntN(3)
+				panels := Matrix{Panels: stride}
+				at := func(i, j int) int { return j/tileColumns*stride + i*tileColumns + j%tileColumns }
+				switch length := n / tileColumns * stride; {
+				case l.half:
+					panels.Half = make([]uint16, length)
+				case l.whole:
+					panels.Whole = make([]int8, length)
+				default:
+					panels.Data = make([]float32, length)
+				}
+				for i := range k {
+					for j := range n {
+						switch {
+						case l.half:
+							panels.Half[at(i, j)] = rows.Half[i*n+j]
+						case l.whole:
+							panels.Whole[at(i, j)] = rows.Whole[i*n+j]
+						default:
+							panels.Data[at(i, j)] = rows.Data[i*n+j]
+						}
+					}
+				}
+				got, want := make([]float32, m*n), make([]float32, m*n)
+				Multiply(1, func(int) Product { return Product{C: want, A: a, B: rows} }, m, n, k)
+				Multiply(1, func(int) Product { return Product{C: got, A: a, B: panels} }, m, n, k)
+				if !slices.Equal(got, want) {
+					t.Errorf("[%d %d %d], %+v: not equal bit for bit", m, n, k, l)
+				}
+			}
+		}
+	})
+}
+
 // TestTiles compares the kernels with their law, with and without adding.
 func TestTiles(t *testing.T) {
 	draw := rand.New(rand.NewPCG(6, 7))
