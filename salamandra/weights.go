@@ -120,20 +120,24 @@ func (d *onDevice) linear(nodes []*Node, name string) Weight {
 		panic(fmt.Errorf("salamandra: no tensor %s.weight", name))
 	}
 	if p.quantized == "" {
-		return products.Full{Node: nodes[p.first]}
+		return products.Of(nodes[p.first])
 	}
 	return quantize.InGraph(p.quantized, p.shape[0], p.shape[1], nodes[p.first:p.first+quantize.NumArrays])
 }
 
 // upload puts one stored tensor of a shape on the device, as dtype or quantised.
 func (d *onDevice) upload(backend compute.Backend, files *modelfiles.Files, tensor llama.Tensor, dtype dtypes.DType, quantized string) error {
-	arrays, err := arraysOf(files, tensor, dtype, quantized, d.shards == nil && quantize.OnGo(backend))
+	arrays, err := arraysOf(files, tensor, dtype, quantized)
 	if err != nil {
 		return err
 	}
 	d.places[tensor.Name] = place{len(d.arrays), tensor.Shape, quantized}
+	linear := strings.HasSuffix(tensor.Name, "_proj.weight")
 	for _, a := range arrays {
 		var t *tensors.Tensor
+		if linear && d.shards == nil && quantize.OnGo(backend) {
+			a = a.InPanels()
+		}
 		if d.shards == nil {
 			t, err = tensors.FromRaw(backend, 0, a.Shape, a.Data)
 		} else {
@@ -148,8 +152,7 @@ func (d *onDevice) upload(backend compute.Backend, files *modelfiles.Files, tens
 }
 
 // arraysOf returns what lies on the device for a stored tensor, of finite numbers.
-// Panels is as quantize.Weight has it.
-func arraysOf(files *modelfiles.Files, tensor llama.Tensor, dtype dtypes.DType, quantized string, panels bool) ([]quantize.Array, error) {
+func arraysOf(files *modelfiles.Files, tensor llama.Tensor, dtype dtypes.DType, quantized string) ([]quantize.Array, error) {
 	info, _ := files.Info(tensor.Name)
 	if info.Dtype == safetensors.U8 {
 		out, in := tensor.Shape[0], tensor.Shape[1]
@@ -157,7 +160,7 @@ func arraysOf(files *modelfiles.Files, tensor llama.Tensor, dtype dtypes.DType, 
 		if err != nil {
 			return nil, err
 		}
-		return q.Arrays(in, panels), nil
+		return q.Arrays(in), nil
 	}
 	data, err := files.Bytes(info.Name)
 	if err != nil {
@@ -171,7 +174,7 @@ func arraysOf(files *modelfiles.Files, tensor llama.Tensor, dtype dtypes.DType, 
 	if err := safetensors.DecodeFloat32(values, data, info.Dtype); err != nil {
 		return nil, err
 	}
-	return quantize.Quantize(quantized, values, in).Arrays(in, panels), nil
+	return quantize.Quantize(quantized, values, in).Arrays(in), nil
 }
 
 // close frees the weights.

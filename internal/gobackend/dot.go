@@ -61,7 +61,7 @@ type operand struct {
 // panels is a side [n, depth, 16] whose products are [n, 16], which lies as kernels read
 // it; ok says whether it is one.
 func panels(v view, contracted, batch []int) (o operand, ok bool) {
-	const width = 16
+	const width = simd.PanelColumns
 	if len(v.dims) != 3 || len(batch) > 0 || len(contracted) != 1 || contracted[0] != 1 || v.dims[2] != width || v.strides[2] != 1 || v.strides[1] != width || v.strides[0] < width {
 		return o, false
 	}

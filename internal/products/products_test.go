@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/impulse-salamandra/finetune/internal/products"
+	"github.com/impulse-salamandra/finetune/internal/simd"
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
 
@@ -55,12 +56,12 @@ func TestPanels(t *testing.T) {
 	for i := range weight {
 		weight[i] = byte(i * 7 % 120)
 	}
-	panels := products.ToPanels(weight, in, 1)
+	panels := simd.ToPanels(weight, in, 1)
 	wide := func(g *Graph, bytes []byte, dims ...int) *Node {
 		return ConvertDType(ConvertDType(Reshape(Const(g, bytes), dims...), dtypes.Int32), dtypes.Float32)
 	}
 	forms := func(g *Graph) (products.Weight, products.Weight) {
-		return products.Panels{Node: wide(g, panels, out/products.PanelRows, in, products.PanelRows)}, products.Full{Node: wide(g, weight, out, in)}
+		return products.Of(wide(g, panels, out/simd.PanelColumns, in, simd.PanelColumns)), products.Of(wide(g, weight, out, in))
 	}
 	for name, of := range map[string]func(w products.Weight, x *Node) *Node{
 		"Linear": products.Weight.Linear, "Matrix": products.Weight.Matrix,

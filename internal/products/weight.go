@@ -13,9 +13,6 @@ type Weight interface {
 	Matrix(x *Node) *Node
 }
 
-// PanelRows are the rows of a panel; see [Panels].
-const PanelRows = 16
-
 // Panels is a weight in panels of sixteen rows, [out/16, in, 16]: element (i, j) is at
 // [i/16, j, i%16]. The Go backend multiplies with it as it lies in memory, where it has
 // to lay a matrix out anew in every product.
@@ -32,19 +29,12 @@ func (w Panels) Matrix(*Node) *Node {
 	return Reshape(TransposeAllAxes(w.Node, 0, 2, 1), -1, w.Shape().Dim(1))
 }
 
-// ToPanels lays the elements of a weight with rows of width in, of size bytes each, out
-// as [Panels] has them.
-func ToPanels(weight []byte, in, size int) []byte {
-	panels, row := make([]byte, len(weight)), in*size
-	for at := 0; at < len(weight); at += PanelRows * row {
-		from, to := weight[at:at+PanelRows*row], panels[at:at+PanelRows*row]
-		for i := range PanelRows {
-			for j := range in {
-				copy(to[(j*PanelRows+i)*size:][:size], from[i*row+j*size:])
-			}
-		}
+// Of is the weight that a node is: [out, in], or in panels.
+func Of(w *Node) Weight {
+	if w.Rank() == 3 {
+		return Panels{w}
 	}
-	return panels
+	return Full{w}
 }
 
 // Full is a weight as a node of the graph.

@@ -119,22 +119,14 @@ func (w int8Weight) Linear(x *Node) *Node {
 	if x.DType() == dtypes.Float32 && x.Shape().Dim(0) > 1 && onHost(x) && !onGo(x) {
 		return products.Linear(x, w.Matrix(x))
 	}
-	y := matrix(w.codesAs(x)).Linear(x)
+	y := products.Of(w.codesAs(x)).Linear(x)
 	return ConvertDType(Mul(ConvertDType(y, dtypes.Float32), InsertAxes(w.scales, 0)), x.DType())
 }
 
 // Matrix implements [products.Weight].
 func (w int8Weight) Matrix(x *Node) *Node {
-	codes := matrix(ConvertDType(after(x, w.codes), dtypes.Float32)).Matrix(x)
+	codes := products.Of(ConvertDType(after(x, w.codes), dtypes.Float32)).Matrix(x)
 	return ConvertDType(Mul(codes, InsertAxes(w.scales, -1)), x.DType())
-}
-
-// matrix is the weight that codes are without scales.
-func matrix(codes *Node) products.Weight {
-	if codes.Rank() == 3 {
-		return products.Panels{Node: codes}
-	}
-	return products.Full{Node: codes}
 }
 
 // codesAs are the codes in the dtype of x, which holds them exactly. A GPU with bfloat16

@@ -10,6 +10,7 @@ import (
 
 	"github.com/impulse-salamandra/finetune/internal/products"
 	"github.com/impulse-salamandra/finetune/internal/safetensors"
+	"github.com/impulse-salamandra/finetune/internal/simd"
 )
 
 // The names of what weights are quantised to, after transformers' load_in_4bit and
@@ -31,15 +32,26 @@ func Check(name string) error {
 type Weight interface {
 	// Values returns what the weight stands for, row after row, in float32.
 	Values() []float32
-	// Arrays returns what lies on the device, for rows of width in. Panels is for the
-	// Go backend: 8-bit codes of whole panels lie as [products.Panels].
-	Arrays(in int, panels bool) []Array
+	// Arrays returns what lies on the device, for rows of width in.
+	Arrays(in int) []Array
 }
 
 // Array is one of the arrays that a weight is on the device.
 type Array struct {
 	Shape shapes.Shape
 	Data  []byte
+}
+
+// InPanels lays a matrix [out, in] out as [products.Panels] has it. What is none, has
+// other numbers than the Go backend multiplies with, or an out that is no multiple of
+// a panel's rows, stays as it is.
+func (a Array) InPanels() Array {
+	dtype := a.Shape.DType
+	if a.Shape.Rank() != 2 || a.Shape.Dim(0)%simd.PanelColumns != 0 || dtype != dtypes.Float32 && dtype != dtypes.BFloat16 && dtype != dtypes.Int8 {
+		return a
+	}
+	out, in := a.Shape.Dim(0), a.Shape.Dim(1)
+	return Array{shapes.Make(dtype, out/simd.PanelColumns, in, simd.PanelColumns), simd.ToPanels(a.Data, in, dtype.Size())}
 }
 
 // Quantize quantises a weight, of finite numbers, with rows of width in.
@@ -70,22 +82,18 @@ func InGraph(name string, out, in int, arrays []*graph.Node) products.Weight {
 }
 
 // Arrays implements [Weight].
-func (q NF4) Arrays(in int, _ bool) []Array {
+func (q NF4) Arrays(in int) []Array {
 	packed := q.rows(in)
 	return []Array{{shapes.Make(dtypes.Uint8, len(packed)/in, in), packed}, float32s(q.Absmax)}
 }
 
 // Arrays implements [Weight].
-func (q Int8) Arrays(in int, panels bool) []Array {
-	data, out := make([]byte, len(q.Codes)), len(q.Absmax)
+func (q Int8) Arrays(in int) []Array {
+	data := make([]byte, len(q.Codes))
 	for i, c := range q.Codes {
 		data[i] = byte(c)
 	}
-	shape := shapes.Make(dtypes.Int8, out, in)
-	if panels && out%products.PanelRows == 0 {
-		data, shape = products.ToPanels(data, in, 1), shapes.Make(dtypes.Int8, out/products.PanelRows, in, products.PanelRows)
-	}
-	return []Array{{shape, data}, float32s(q.scales())}
+	return []Array{{shapes.Make(dtypes.Int8, len(q.Absmax), in), data}, float32s(q.scales())}
 }
 
 func float32s(values []float32) Array {
