@@ -1,9 +1,12 @@
+//go:build unix
+
 package train
 
 import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,7 +21,8 @@ import (
 
 // BenchmarkQuantizedGradients is loss and gradients on bases that are quantised, in
 // turns with one that is not: blocks of SmolLM2-135M's widths, 4 rows of 128 tokens
-// after 512 that they share. It reports the median of each over that of the full base.
+// after 512 that they share. It reports the median of each over that of the full base,
+// and the same of the processor's time, which other processes change less.
 func BenchmarkQuantizedGradients(b *testing.B) {
 	backend := salamandratest.Go(b)
 	if x := salamandratest.XLA(b); x != nil {
@@ -36,26 +40,40 @@ func BenchmarkQuantizedGradients(b *testing.B) {
 		list = append(list, e)
 	}
 	names := []string{"", "8bit", "4bit"}
-	var steps []func() time.Duration
+	var steps []func() [2]time.Duration
 	for _, quantized := range names {
 		steps = append(steps, gradientStep(b, backend, dir, quantized, list))
 	}
-	times := make([][]float64, len(names))
+	var times [2][3][]float64
 	for b.Loop() {
 		for i, step := range steps {
-			times[i] = append(times[i], step().Seconds())
+			for kind, took := range step() {
+				times[kind][i] = append(times[kind][i], took.Seconds())
+			}
 		}
 	}
 	median := func(x []float64) float64 { slices.Sort(x); return x[len(x)/2] }
-	full := median(times[0])
-	b.ReportMetric(full, "s-full")
-	for i, name := range names[1:] {
-		b.ReportMetric(median(times[i+1])/full, name+"/full")
+	for kind, unit := range []string{"s", "processor-s"} {
+		full := median(times[kind][0])
+		b.ReportMetric(full, "full-"+unit)
+		for i, name := range names[1:] {
+			b.ReportMetric(median(times[kind][i+1])/full, name+"/full-"+unit)
+		}
 	}
 }
 
-// gradientStep returns a function that computes loss and gradients once.
-func gradientStep(b *testing.B, backend compute.Backend, dir, quantized string, list []dataset.Example) func() time.Duration {
+// processorTime is what the process has used.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err) // a wrong argument
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// gradientStep returns a function that computes loss and gradients once, and says how
+// long that took and what it used of the processors.
+func gradientStep(b *testing.B, backend compute.Backend, dir, quantized string, list []dataset.Example) func() [2]time.Duration {
 	b.Helper()
 	fail := func(err error) {
 		if err != nil {
@@ -78,12 +96,12 @@ func gradientStep(b *testing.B, backend compute.Backend, dir, quantized string, 
 	fail(err)
 	p, err := tr.gradientProgram(inputOf(b, m, batch))
 	fail(err)
-	step := func() time.Duration {
-		start := time.Now()
+	step := func() [2]time.Duration {
+		start, before := time.Now(), processorTime()
 		out, err := p.Call(append([]any{layers.Params()}, argumentsOf(b, m, batch)...)...)
 		fail(err)
 		tensors.MustCopyFlatData[float32](out[1])
-		took := time.Since(start)
+		took := [2]time.Duration{time.Since(start), processorTime() - before}
 		for _, x := range out {
 			x.MustFinalizeAll()
 		}
