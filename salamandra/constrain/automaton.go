@@ -68,14 +68,6 @@ type steps struct {
 
 func (s *steps) after(c byte) *node { return s.next[s.index[c]] }
 
-// key says how a node is built.
-type key struct {
-	op   op
-	x, y int64
-	text string
-	rule rule
-}
-
 // builder makes nodes and keeps them, up to limit of them; then it forgets all
 // and begins again. Nodes in use live on, their likes are made anew.
 type builder struct {
@@ -85,11 +77,17 @@ type builder struct {
 	work        int       // steps done so far
 	most        int       // steps after which what is begun is given up; 0 for no limit
 	deadline    time.Time // of compiling; zero for none
-	known       map[key]*node
+	nodes       int       // how many are kept, by how they are built:
+	texts       map[string]*node
+	ranges      map[[2]byte]*node
+	pairs       map[[2]int64]*node // by the ids of both
+	choices     map[string]*node   // by their ids
+	rules       map[rule]*node
+	ids         []byte // to work with
 	lastID      int64
 	fail, empty *node
 	strings     map[string]*stringRule // by [stringSet.ruleName]
-	patterns    map[string]*dfa
+	patterns    map[string]*automaton
 	anyString   *stringRule
 	counting    *stringRule            // strings of any length, see [stringFrom.counted]
 	anyChar     *node                  // every character of a JSON string in canonical form
@@ -103,12 +101,12 @@ type builder struct {
 
 func newBuilder(limit int) *builder {
 	b := &builder{
-		limit:   limit,
-		known:   map[key]*node{},
+		limit: limit,
+		texts: map[string]*node{}, ranges: map[[2]byte]*node{}, pairs: map[[2]int64]*node{}, choices: map[string]*node{}, rules: map[rule]*node{},
 		fail:    &node{op: opFail, id: 1, min: never},
 		empty:   &node{op: opEmpty, id: 2},
 		lastID:  2,
-		strings: map[string]*stringRule{}, patterns: map[string]*dfa{},
+		strings: map[string]*stringRule{}, patterns: map[string]*automaton{},
 		exceptions: map[string]*exceptRule{}, charNodes: map[string]*node{},
 		caches: map[*Vocabulary]*cache{},
 	}
@@ -136,27 +134,28 @@ func (b *builder) spent() bool { return b.most > 0 && b.work > b.most }
 // nodeWork is what making a node costs beside a step of [cache.walk].
 const nodeWork = 16
 
-// node returns the node of k, and makes it from n if it is new.
-func (b *builder) node(k key, n node) *node {
-	if old, ok := b.known[k]; ok {
-		return old
-	}
+// node makes a node, which counts as more than one if it is large.
+func (b *builder) node(n node, bytes int) *node {
 	if b.held >= b.limit {
 		b.forget()
 	}
-	b.held += 1 + (len(k.text)+len(n.text))/64
+	b.held += 1 + bytes/64
+	b.nodes++
 	b.work += nodeWork
 	b.lastID++
-	n.op, n.id = k.op, b.lastID
-	b.known[k] = &n
+	n.id = b.lastID
 	return &n
 }
 
 // forget drops all that is kept to be found again. Nodes in use lose what they
 // lead to, or everything ever made would hang on the first.
 func (b *builder) forget() {
-	clear(b.known)
-	b.held = 0
+	clear(b.texts)
+	clear(b.ranges)
+	clear(b.pairs)
+	clear(b.choices)
+	clear(b.rules)
+	b.held, b.nodes = 0, 0
 	for _, n := range b.stepped {
 		n.body, n.next = nil, nil
 	}
@@ -176,18 +175,34 @@ func (b *builder) literal(text string) *node {
 	if text == "" {
 		return b.empty
 	}
-	return b.node(key{op: opText, text: text}, node{text: text, min: len(text)})
+	n := b.texts[text]
+	if n == nil {
+		n = b.node(node{op: opText, text: text, min: len(text)}, 2*len(text))
+		b.texts[text] = n
+	}
+	return n
 }
 
 func (b *builder) byteIn(lo, hi byte) *node {
-	return b.node(key{op: opByte, x: int64(lo), y: int64(hi)}, node{lo: lo, hi: hi, min: 1})
+	n := b.ranges[[2]byte{lo, hi}]
+	if n == nil {
+		n = b.node(node{op: opByte, lo: lo, hi: hi, min: 1}, 0)
+		b.ranges[[2]byte{lo, hi}] = n
+	}
+	return n
 }
 
 func (b *builder) ruled(r rule) *node {
-	if r.shortest() == never {
-		return b.fail
+	n := b.rules[r]
+	if n == nil {
+		shortest := r.shortest()
+		if shortest == never {
+			return b.fail
+		}
+		n = b.node(node{op: opRule, rule: r, min: shortest, quoted: r.isQuoted()}, 0)
+		b.rules[r] = n
 	}
-	return b.node(key{op: opRule, rule: r}, node{rule: r, min: r.shortest(), quoted: r.isQuoted()})
+	return n
 }
 
 // seq joins its arguments, to the right: a, then (b, then c).
@@ -210,12 +225,18 @@ func (b *builder) pair(x, y *node) *node {
 	case x.op == opSeq:
 		return b.pair(x.a, b.pair(x.b, y))
 	}
-	return b.node(key{op: opSeq, x: x.id, y: y.id}, node{a: x, b: y, min: plus(x.min, y.min), quoted: y.quoted})
+	n := b.pairs[[2]int64{x.id, y.id}]
+	if n == nil {
+		n = b.node(node{op: opSeq, a: x, b: y, min: plus(x.min, y.min), quoted: y.quoted}, 0)
+		b.pairs[[2]int64{x.id, y.id}] = n
+	}
+	return n
 }
 
 func (b *builder) alt(list ...*node) *node {
 	b.work += len(list)
-	var alts []*node
+	var few [8]*node
+	alts := few[:0]
 	for _, n := range list {
 		switch n.op {
 		case opFail:
@@ -233,13 +254,20 @@ func (b *builder) alt(list ...*node) *node {
 	case 1:
 		return alts[0]
 	}
-	n := node{alts: alts, min: never, quoted: true}
-	ids := make([]byte, 0, 8*len(alts))
+	b.ids = b.ids[:0]
+	for _, x := range alts {
+		b.ids = binary.LittleEndian.AppendUint64(b.ids, uint64(x.id))
+	}
+	if n := b.choices[string(b.ids)]; n != nil {
+		return n
+	}
+	n := node{op: opAlt, alts: slices.Clone(alts), min: never, quoted: true}
 	for _, x := range alts {
 		n.min, n.quoted = min(n.min, x.min), n.quoted && x.quoted
-		ids = binary.LittleEndian.AppendUint64(ids, uint64(x.id))
 	}
-	return b.node(key{op: opAlt, text: string(ids)}, n)
+	made := b.node(n, len(b.ids))
+	b.choices[string(b.ids)] = made
+	return made
 }
 
 // factored joins alternatives that begin with the same string: x y | x z is

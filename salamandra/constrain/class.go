@@ -39,7 +39,7 @@ func (c *cache) classOf(inside *node) *class {
 		last = inside.b
 	}
 	if f, ok := last.rule.(stringFrom); ok {
-		if f.s.dfa == nil || f.s.hi != unbounded || f.k < f.s.lo {
+		if f.s.of == nil || f.s.hi != unbounded || f.k < f.s.lo {
 			last = f.counted(c.b)
 		}
 		if inside.op == opSeq {

@@ -2,19 +2,36 @@ package constrain
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
-	"sort"
 )
 
+// dfa recognises strings by their code points. State 0 is the start. Surrogates,
+// which no string has, are of any class.
+type dfa struct {
+	cuts   []rune  // where the code points of a class begin; the first is 0
+	class  []int32 // of the code points from each cut on
+	width  int     // how many classes there are
+	next   []int32 // the state after state q and class c, at q*width+c
+	accept []bool  // whether a string may end in a state
+}
+
+func (d *dfa) states() int { return len(d.accept) }
+
+// row is the states after state q, by class.
+func (d *dfa) row(q int) []int32 { return d.next[q*d.width : (q+1)*d.width] }
+
 // step returns the state after a character.
-func (d *dfa) step(state int, r rune) int { return d.next[state][d.classOf(r)] }
+func (d *dfa) step(state int, r rune) int {
+	return int(d.next[state*d.width+int(d.classOf(r))])
+}
 
 // classOf returns the class of a code point; each has one.
-func (d *dfa) classOf(r rune) int {
-	return slices.IndexFunc(d.classes, func(ranges []runeRange) bool {
-		return slices.ContainsFunc(ranges, func(x runeRange) bool { return x.lo <= r && r <= x.hi })
-	})
+func (d *dfa) classOf(r rune) int32 {
+	i, found := slices.BinarySearch(d.cuts, r)
+	if !found {
+		i--
+	}
+	return d.class[i]
 }
 
 // matches reports whether the dfa accepts a string.
@@ -26,172 +43,101 @@ func (d *dfa) matches(s string) bool {
 	return d.accept[state]
 }
 
-// accepts reports whether the dfa accepts a string of lo to hi characters.
-func (d *dfa) accepts(lo, hi int) bool {
-	at := make([]bool, len(d.next)) // the states after n characters, or after lo and more
-	at[0] = true
-	for n := 0; n < lo; n++ {
-		at = d.reached(at)
-	}
-	for n := lo; ; n++ {
-		for q, in := range at {
-			if in && d.accept[q] {
-				return true
-			}
-		}
-		next, more := d.reached(at), false
-		for q, in := range at {
-			more, next[q] = more || next[q] && !in, next[q] || in
-		}
-		if !more || n >= hi {
+// stays reports whether nothing leads out of a state.
+func (d *dfa) stays(q int) bool {
+	for _, to := range d.row(q) {
+		if int(to) != q {
 			return false
 		}
-		at = next
 	}
+	return true
 }
 
-// reached is the states after one more character.
-func (d *dfa) reached(at []bool) []bool {
-	next := make([]bool, len(at))
-	for q, in := range at {
-		if !in {
+// rangesOf returns the code points of some classes.
+func (d *dfa) rangesOf(in []bool) []runeRange {
+	var list []runeRange
+	for i, lo := range d.cuts {
+		if !in[d.class[i]] {
 			continue
 		}
-		for c, to := range d.next[q] {
-			if !next[to] && slices.ContainsFunc(d.classes[c], func(r runeRange) bool { return r.lo < 0xD800 || r.hi > 0xDFFF }) {
-				next[to] = true // but for surrogates, which no string has
-			}
+		hi := rune(maxRune)
+		if i+1 < len(d.cuts) {
+			hi = d.cuts[i+1] - 1
+		}
+		if last := len(list) - 1; last >= 0 && list[last].hi == lo-1 {
+			list[last].hi = hi
+		} else {
+			list = append(list, runeRange{lo, hi})
 		}
 	}
-	return next
+	return list
 }
 
-// product is the dfa that runs several at once and accepts where accept says so
-// of what each does. It fails with ErrTooLarge beyond as many states as the builder
-// may have.
-func (b *builder) product(list []*dfa, accept func(each []bool) bool) (*dfa, error) {
-	p := &dfa{}
-	classes := p.refine(list)
-	type tuple = []int
-	ids, todo := map[string]int{}, []tuple{make(tuple, len(list))}
-	ids[nameOf(todo[0])] = 0
-	each := make([]bool, len(list))
-	for i := 0; i < len(todo); i++ {
-		if len(todo) > b.limit || b.late(len(classes)) {
-			return nil, fmt.Errorf("%w: patterns together need more than %d states, or more time than there is", ErrTooLarge, b.limit)
-		}
-		next := make([]int, len(classes))
-		for c, class := range classes {
-			t := make(tuple, len(list))
-			for k, d := range list {
-				t[k] = d.next[todo[i][k]][class[k]]
-			}
-			id, ok := ids[nameOf(t)]
-			if !ok {
-				id = len(todo)
-				ids[nameOf(t)] = id
-				todo = append(todo, t)
-			}
-			next[c] = id
-		}
-		for k, d := range list {
-			each[k] = d.accept[todo[i][k]]
-		}
-		p.next, p.accept = append(p.next, next), append(p.accept, accept(each))
-	}
-	return p, nil
+const maxRune = 0x10FFFF
+
+// classifier sorts code points into classes by what is known of them.
+type classifier struct {
+	*dfa
+	known map[string]int32 // classes by sign
+	reps  []rune           // a code point of each class
 }
 
-// nameOf is a key of a list of numbers.
-func nameOf(list []int) string {
-	var b []byte
-	for _, n := range list {
-		b = binary.LittleEndian.AppendUint32(b, uint32(n))
+// add says what is known of the code points from lo to hi, which come in order.
+func (k *classifier) add(lo, hi rune, sign []byte) {
+	if lo >= 0xD800 && hi <= 0xDFFF {
+		return
 	}
-	return string(b)
-}
-
-// refine gives p the classes that no dfa of the list tells apart, and returns for
-// each its class in each of them.
-func (p *dfa) refine(list []*dfa) [][]int {
-	type cut struct {
-		at    rune
-		which int // dfa
-		class int
+	c, ok := k.known[string(sign)]
+	if !ok {
+		c = int32(k.width)
+		k.known[string(sign)] = c
+		k.reps = append(k.reps, lo)
+		k.width++
 	}
-	var cuts []cut
-	for k, d := range list {
-		for c, ranges := range d.classes {
-			for _, r := range ranges {
-				cuts = append(cuts, cut{r.lo, k, c})
-			}
-		}
+	if last := len(k.class) - 1; last < 0 || k.class[last] != c {
+		k.cuts, k.class = append(k.cuts, lo), append(k.class, c)
 	}
-	sort.SliceStable(cuts, func(i, j int) bool { return cuts[i].at < cuts[j].at })
-	var classes [][]int
-	known := map[string]int{}
-	now := make([]int, len(list))
-	for i := 0; i < len(cuts); {
-		at := cuts[i].at
-		for ; i < len(cuts) && cuts[i].at == at; i++ {
-			now[cuts[i].which] = cuts[i].class
-		}
-		end := rune(0x10FFFF)
-		if i < len(cuts) {
-			end = cuts[i].at - 1
-		}
-		name := nameOf(now)
-		c, ok := known[name]
-		if !ok {
-			c = len(classes)
-			known[name] = c
-			classes = append(classes, slices.Clone(now))
-			p.classes = append(p.classes, nil)
-		}
-		p.classes[c] = append(p.classes[c], runeRange{at, end})
-	}
-	return classes
 }
 
 // wordsDFA recognises exactly the words of a list.
 func wordsDFA(words []string) *dfa {
 	d := &dfa{}
+	k := classifier{dfa: d, known: map[string]int32{}}
 	var letters []rune
 	for _, w := range words {
 		letters = append(letters, []rune(w)...)
 	}
 	slices.Sort(letters)
 	letters = slices.Compact(letters)
-	class := map[rune]int{}
-	rest, last := []runeRange{}, rune(-1)
+	from := rune(0)
 	for i, r := range letters {
-		class[r] = i
-		d.classes = append(d.classes, []runeRange{{r, r}})
-		if r > last+1 {
-			rest = append(rest, runeRange{last + 1, r - 1})
+		if r > from {
+			k.add(from, r-1, nil)
 		}
-		last = r
+		k.add(r, r, binary.LittleEndian.AppendUint32(nil, uint32(i)))
+		from = r + 1
 	}
-	if last < 0x10FFFF {
-		rest = append(rest, runeRange{last + 1, 0x10FFFF})
+	if from <= maxRune {
+		k.add(from, maxRune, nil)
 	}
-	d.classes = append(d.classes, rest)
-	dead := make([]int, len(d.classes))
-	state := func() int {
-		d.next, d.accept = append(d.next, slices.Repeat([]int{1}, len(d.classes))), append(d.accept, false)
-		return len(d.next) - 1
+	state := func() int32 {
+		for range d.width {
+			d.next = append(d.next, 1)
+		}
+		d.accept = append(d.accept, false)
+		return int32(len(d.accept) - 1)
 	}
 	state() // 0, the start
 	state() // 1, which nothing leads out of
-	copy(d.next[1], slices.Repeat([]int{1}, len(dead)))
 	for _, w := range words {
-		at := 0
+		at := int32(0)
 		for _, r := range w {
-			if d.next[at][class[r]] == 1 {
+			i := int(at)*d.width + int(d.classOf(r))
+			if d.next[i] == 1 {
 				fresh := state()
-				d.next[at][class[r]] = fresh
+				d.next[i] = fresh
 			}
-			at = d.next[at][class[r]]
+			at = d.next[i]
 		}
 		d.accept[at] = true
 	}
@@ -200,13 +146,13 @@ func wordsDFA(words []string) *dfa {
 
 // lengthDFA recognises the strings of lo to hi characters.
 func lengthDFA(lo, hi int) *dfa {
-	d := &dfa{classes: [][]runeRange{{{0, 0x10FFFF}}}}
+	d := &dfa{cuts: []rune{0}, class: []int32{0}, width: 1}
 	last := lo
 	if hi != unbounded {
 		last = hi + 1
 	}
 	for n := range last + 1 {
-		d.next = append(d.next, []int{min(n+1, last)})
+		d.next = append(d.next, int32(min(n+1, last)))
 		d.accept = append(d.accept, n >= lo && n <= hi)
 	}
 	return d

@@ -16,14 +16,12 @@ type document struct {
 	opts  Options
 	b     *builder
 
-	pointers  map[*value]string
-	homes     map[*value]*value // the schema resource around each value
+	values    int               // how many there are
 	bases     map[*value]string // of each resource, its URI
 	resources map[string]*value // by URI, and by URI with an anchor as fragment
 	dynamic   map[string]int    // how often each $dynamicAnchor is set
 	recursive int               // how often $recursiveAnchor is
 
-	ids      map[*value]int
 	classes  map[classKey][]nameClass
 	numbers  map[string]*node // of number sets, by name
 	noString map[string]bool  // whether string sets are empty, by name
@@ -31,6 +29,7 @@ type document struct {
 	terms    map[term]*set
 	busy     map[term]bool // terms that are being worked out
 	conds    map[string]*cond
+	single   map[term]*cond // those of one term
 	sets     map[*cond]*set
 	empty    map[*cond]bool
 	probes   int  // how deep emptiness is being asked for
@@ -44,15 +43,15 @@ type document struct {
 func newDocument(root *value, b *builder, opts Options) *document {
 	d := &document{
 		root: root, opts: opts, b: b,
-		pointers: map[*value]string{}, homes: map[*value]*value{}, bases: map[*value]string{}, resources: map[string]*value{}, dynamic: map[string]int{},
-		ids: map[*value]int{}, classes: map[classKey][]nameClass{}, numbers: map[string]*node{}, noString: map[string]bool{}, names: map[nameKey]*value{}, terms: map[term]*set{}, busy: map[term]bool{}, conds: map[string]*cond{}, sets: map[*cond]*set{}, empty: map[*cond]bool{},
+		bases: map[*value]string{}, resources: map[string]*value{}, dynamic: map[string]int{},
+		classes: map[classKey][]nameClass{}, numbers: map[string]*node{}, noString: map[string]bool{}, names: map[nameKey]*value{}, terms: map[term]*set{}, busy: map[term]bool{}, conds: map[string]*cond{}, single: map[term]*cond{}, sets: map[*cond]*set{}, empty: map[*cond]bool{},
 	}
 	var known bool
 	if d.draft, known = draftOf(root); !known {
 		d.fault(root, "$schema", unknownDialect, root.get("$schema").text)
 	}
 	d.resources[""] = root
-	d.locate(root, root, "")
+	d.locate(root, place{home: root})
 	return d
 }
 
@@ -94,15 +93,16 @@ var (
 	fromPointer = strings.NewReplacer("~1", "/", "~0", "~")
 )
 
-// locate notes the JSON pointer, the resource and the anchors of every value.
-func (d *document) locate(v, home *value, pointer string) {
-	home = d.identify(v, home)
-	d.pointers[v], d.homes[v], d.ids[v] = pointer, home, len(d.ids)
+// locate notes the place, the resource and the anchors of every value.
+func (d *document) locate(v *value, at place) {
+	at.home, at.id = d.identify(v, at.home), d.values
+	d.values++
+	v.at = at
 	for _, m := range v.members {
-		d.locate(m.value, home, pointer+"/"+toPointer.Replace(m.name))
+		d.locate(m.value, place{home: at.home, up: v, name: m.name})
 	}
 	for i, x := range v.items {
-		d.locate(x, home, pointer+"/"+strconv.Itoa(i))
+		d.locate(x, place{home: at.home, up: v, item: i})
 	}
 }
 
@@ -159,7 +159,7 @@ func (d *document) resolve(ref *value) (*value, error) {
 		return nil, fmt.Errorf("want a string")
 	}
 	address, fragment, _ := strings.Cut(ref.text, "#")
-	home := d.homes[ref]
+	home := ref.at.home
 	if address != "" {
 		uri, err := resolveURI(d.bases[home], address)
 		if err != nil {
@@ -205,7 +205,7 @@ func walkPointer(v *value, pointer string) *value {
 
 // fault notes a fault at keyword of v, at v itself if it is "".
 func (d *document) fault(v *value, keyword string, why reason, args ...any) {
-	at := d.pointers[v]
+	at := v.pointer()
 	if keyword != "" {
 		at += "/" + keyword
 	}
@@ -218,6 +218,7 @@ func (d *document) fault(v *value, keyword string, why reason, args ...any) {
 // synthetic makes a schema that stands at the place of another.
 func (d *document) synthetic(of *value, members ...member) *value {
 	v := &value{kind: "object", members: members}
-	d.pointers[v], d.homes[v], d.ids[v] = d.pointers[of], d.homes[of], len(d.ids)
+	v.at = place{id: d.values, home: of.at.home, up: of, same: true}
+	d.values++
 	return v
 }

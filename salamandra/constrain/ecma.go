@@ -34,10 +34,10 @@ func ecma(text string) (string, error) {
 }
 
 // compileECMA is [compilePattern] of a pattern of ECMA-262.
-func compileECMA(text string, limit int, late func(work int) bool) (*dfa, error) {
+func compileECMA(text string, limit int, late func(work int) bool) (d *dfa, made int, err error) {
 	translated, err := ecma(text)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	return compilePattern(translated, limit, late)
 }

@@ -65,6 +65,11 @@ func (f *Fault) Error() string {
 // Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.Cause }
 
+// tooLarge is an error of which the cause is ErrTooLarge.
+func tooLarge(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrTooLarge}, args...)...)
+}
+
 // CompileError lists every fault found in a schema and its constants.
 type CompileError struct {
 	Faults []*Fault // at least one

@@ -156,7 +156,7 @@ func (f exceptFrom) isQuoted() bool { return f.inner.quoted }
 // anyInner reports whether the set is that of all strings.
 func (f exceptFrom) anyInner() bool {
 	from, ok := f.inner.rule.(stringFrom)
-	return ok && from.s.dfa == nil
+	return ok && from.s.of == nil
 }
 
 // parts names letters of ASCII: which one the shortest rest begins with depends on

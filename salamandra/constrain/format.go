@@ -84,12 +84,18 @@ func formatPattern(name string) (string, bool) {
 	return "^(?:" + p + ")$", ok
 }
 
-// formatDFAs are the automata of formats, which all grammars share.
-var formatDFAs = func() map[string]func() (*dfa, error) {
-	all := map[string]func() (*dfa, error){}
+// formatAutomata are those of formats, which have no limit but are made once.
+var formatAutomata = func() map[string]func() (*automaton, error) {
+	all := map[string]func() (*automaton, error){}
 	for name := range formats {
 		text, _ := formatPattern(name)
-		all[text] = sync.OnceValues(func() (*dfa, error) { return compileECMA(text, 50_000, nil) })
+		all[text] = sync.OnceValues(func() (*automaton, error) {
+			d, made, err := compileECMA(text, 50_000, nil)
+			if err != nil {
+				return nil, err
+			}
+			return newAutomaton(d, made), nil
+		})
 	}
 	return all
 }()

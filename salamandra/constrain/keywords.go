@@ -201,7 +201,7 @@ func (d *document) reference(v *value, name string, not bool) *set {
 	if _, anchor, _ := strings.Cut(ref.text, "#"); name == "$dynamicRef" && d.dynamic[anchor] > 1 {
 		d.fault(v, name, dynamicReference, d.dynamic[anchor])
 	}
-	if x := d.homes[v].get("$recursiveAnchor"); name == "$recursiveRef" && x != nil && x.text == "true" && d.recursive > 1 {
+	if x := v.at.home.get("$recursiveAnchor"); name == "$recursiveRef" && x != nil && x.text == "true" && d.recursive > 1 {
 		d.fault(v, name, recursiveReference, d.recursive)
 	}
 	return d.termSet(term{target, not})

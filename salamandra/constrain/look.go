@@ -1,6 +1,7 @@
 package constrain
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"regexp/syntax"
@@ -99,8 +100,8 @@ func (p *patternBuilder) newLook(text string, not, behind bool) (look, error) {
 		if words || strings.Contains(text, "$") {
 			return l, fmt.Errorf(`%w: lookbehind that looks at its end with $, \b or \B`, ErrUnsupported)
 		}
-		d, err := compilePattern(`(?:`+text+`)\z`, p.limit, p.late)
-		l.dfas = []*dfa{d}
+		d, made, err := compilePattern(`(?:`+text+`)\z`, p.limit, p.late)
+		p.made, l.dfas = max(p.made, made), []*dfa{d}
 		return l, err
 	}
 	before := []rune{-1, '\n', 'a', '-'} // of each kind
@@ -112,21 +113,48 @@ func (p *patternBuilder) newLook(text string, not, behind bool) (look, error) {
 		if err := inside.build(text, r); err != nil {
 			return l, err
 		}
+		p.made = max(p.made, inside.made)
 		l.dfas = append(l.dfas, &inside.dfa)
 	}
 	return l, nil
 }
 
-// thread is a place in a pattern, and what must hold of the rest of the text for
-// it to count: states of lookaheads, encoded.
-type thread struct {
-	pc   uint32
-	owes string
+// thread is a place in a pattern, in its high bits, and the number of what must hold of
+// the rest of the text for it to count: states of lookaheads; 0 for nothing.
+type thread uint64
+
+func newThread(pc, owes uint32) thread { return thread(uint64(pc)<<32 | uint64(owes)) }
+
+func (t thread) pc() uint32   { return uint32(t >> 32) }
+func (t thread) owes() uint32 { return uint32(t) }
+
+// lookAt goes through what may stand for a lookaround in a state: it returns what a
+// thread owes then, and false where it cannot count any more.
+func (p *patternBuilder) lookAt(inst *syntax.Inst, owes uint32, s patternState) (uint32, bool) {
+	which, ok := p.lookOf(inst)
+	if !ok {
+		return owes, true
+	}
+	if l := p.looks[which]; l.behind {
+		return owes, l.dfas[0].accept[s.behind[which]] != l.not
+	}
+	return p.owe(owes, which, s.prev)
+}
+
+// lookBehind is the state of each lookbehind after one more character.
+func (p *patternBuilder) lookBehind(s patternState, r rune) []int {
+	next := make([]int, len(p.looks))
+	for i, l := range p.looks {
+		if l.behind {
+			next[i] = l.dfas[0].step(s.behind[i], r)
+		}
+	}
+	return next
 }
 
 // owe adds a lookahead that begins here to what a thread owes. It reports false
 // where the thread cannot count any more.
-func (p *patternBuilder) owe(owes string, which int, prev rune) (string, bool) {
+func (p *patternBuilder) owe(owes uint32, which int, prev rune) (uint32, bool) {
 	l := p.looks[which]
 	k := 0
 	if len(l.dfas) > 1 {
@@ -139,28 +167,29 @@ func (p *patternBuilder) owe(owes string, which int, prev rune) (string, bool) {
 // it, and the state of that.
 type debt struct{ look, kind, state int }
 
-func (p *patternBuilder) debts(owes string) []debt {
+func (p *patternBuilder) debts(owes uint32) []debt {
 	var list []debt
-	for b := []byte(owes); len(b) > 0; b = b[12:] {
-		list = append(list, debt{int(binary.LittleEndian.Uint32(b)), int(binary.LittleEndian.Uint32(b[4:])), int(binary.LittleEndian.Uint32(b[8:]))})
+	for b := p.owed[owes]; len(b) > 0; b = b[12:] {
+		at := func(i int) int { return int(binary.LittleEndian.Uint32([]byte(b[i : i+4]))) }
+		list = append(list, debt{at(0), at(4), at(8)})
 	}
 	return list
 }
 
-// settle encodes debts, but for those that are paid whatever comes. It reports false
+// settle numbers debts, but for those that are paid whatever comes. It reports false
 // where one cannot be paid any more.
-func (p *patternBuilder) settle(list []debt, more ...debt) (string, bool) {
+func (p *patternBuilder) settle(list []debt, more ...debt) (uint32, bool) {
 	list = append(list, more...)
 	slices.SortFunc(list, func(x, y debt) int {
-		return slices.Compare([]int{x.look, x.kind, x.state}, []int{y.look, y.kind, y.state})
+		return cmp.Or(cmp.Compare(x.look, y.look), cmp.Compare(x.kind, y.kind), cmp.Compare(x.state, y.state))
 	})
 	var owes []byte
 	for _, x := range slices.Compact(list) {
 		l := p.looks[x.look]
 		d := l.dfas[x.kind]
-		if stays := !slices.ContainsFunc(d.next[x.state], func(to int) bool { return to != x.state }); stays {
+		if d.stays(x.state) {
 			if d.accept[x.state] == l.not {
-				return "", false
+				return 0, false
 			}
 			continue
 		}
@@ -168,19 +197,28 @@ func (p *patternBuilder) settle(list []debt, more ...debt) (string, bool) {
 			owes = binary.LittleEndian.AppendUint32(owes, uint32(n))
 		}
 	}
-	return string(owes), true
+	n, ok := p.owing[string(owes)]
+	if !ok {
+		n = uint32(len(p.owed))
+		p.owing[string(owes)] = n
+		p.owed = append(p.owed, string(owes))
+	}
+	return n, true
 }
 
-// paid reports whether the text may end here.
-func (p *patternBuilder) paid(owes string) bool {
-	return !slices.ContainsFunc(p.debts(owes), func(x debt) bool {
+// paid reports whether the text may end where a thread is.
+func (p *patternBuilder) paid(t thread) bool {
+	return !slices.ContainsFunc(p.debts(t.owes()), func(x debt) bool {
 		l := p.looks[x.look]
 		return l.dfas[x.kind].accept[x.state] == l.not
 	})
 }
 
-// go on with a character.
-func (p *patternBuilder) pay(owes string, r rune) (string, bool) {
+// pay goes on with a character.
+func (p *patternBuilder) pay(owes uint32, r rune) (uint32, bool) {
+	if owes == 0 {
+		return 0, true
+	}
 	list := p.debts(owes)
 	for i, x := range list {
 		list[i].state = p.looks[x.look].dfas[x.kind].step(x.state, r)

@@ -51,7 +51,7 @@ func (g *Grammar) Match(text []byte) bool {
 func (g *Grammar) Size() int64 {
 	g.b.mu.Lock()
 	defer g.b.mu.Unlock()
-	n := stateBytes * (len(g.b.known) + len(g.b.stepped))
+	n := stateBytes * (g.b.nodes + len(g.b.stepped))
 	for _, c := range g.b.caches {
 		n += c.bytes
 	}

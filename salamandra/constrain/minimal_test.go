@@ -15,16 +15,15 @@ func TestMinimal(t *testing.T) {
 	for _, pattern := range []string{
 		`^[a-z ]+$`, `^\S+$`, `foo`, `^(a|b)*abb$`, `^([a-z][0-9]){2,5}$`, `^(?!abc)[a-c]*$`, `a$|^b`, `^$`, `[^x]`, `^\d{3}-\d{2}$`, `(ab|cd)+`, `\bword\b`,
 	} {
-		d, err := compileECMA(pattern, 10_000, nil)
+		d, _, err := compileECMA(pattern, 10_000, nil)
 		require.NoError(t, err)
 		m := d.minimal()
-		require.LessOrEqual(t, len(m.next), len(d.next), pattern)
+		require.LessOrEqual(t, m.states(), d.states(), pattern)
+		require.LessOrEqual(t, m.width, d.width, pattern)
 		for range 500 {
 			var text []rune
 			for range r.IntN(10) {
-				ranges := d.classes[r.IntN(len(d.classes))]
-				x := ranges[r.IntN(len(ranges))]
-				text = append(text, x.lo+r.Int32N(min(x.hi-x.lo+1, 3)))
+				text = append(text, d.cuts[r.IntN(len(d.cuts))]+r.Int32N(2))
 			}
 			require.Equal(t, d.matches(string(text)), m.matches(string(text)), "%s of %q, seed %d", pattern, string(text), seed)
 		}
@@ -35,7 +34,7 @@ func TestMinimal(t *testing.T) {
 // alike reports whether two states of a dfa accept the same strings: no string of
 // fewer classes than there are states tells them apart.
 func alike(d *dfa) bool {
-	n := len(d.next)
+	n := d.states()
 	apart := make([]bool, n*n)
 	for more := true; more; {
 		more = false
@@ -43,8 +42,8 @@ func alike(d *dfa) bool {
 			for q := range n {
 				was := apart[p*n+q]
 				now := was || d.accept[p] != d.accept[q]
-				for c := range d.classes {
-					now = now || apart[d.next[p][c]*n+d.next[q][c]]
+				for c := range d.width {
+					now = now || apart[int(d.row(p)[c])*n+int(d.row(q)[c])]
 				}
 				apart[p*n+q], more = now, more || now != was
 			}

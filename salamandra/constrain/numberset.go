@@ -1,7 +1,6 @@
 package constrain
 
 import (
-	"fmt"
 	"math/big"
 	"slices"
 )
@@ -13,17 +12,41 @@ type numberSet struct {
 	apart  []*big.Rat // none is a multiple of these
 	values []*value   // of these only, unless nil
 	others []*value   // none of these
+	called string     // its name, once asked for
 }
 
-// name tells sets apart.
+// name tells sets apart. After it was asked for they do not change.
 func (n *numberSet) name() string {
-	text := func(list []*value) (texts []string) {
-		for _, v := range list {
-			texts = append(texts, v.text)
+	if n.called == "" {
+		b := []byte{'n'}
+		number := func(x *big.Rat) {
+			if x != nil {
+				b = x.Denom().Append(append(x.Num().Append(b, 10), '/'), 10)
+			}
+			b = append(b, ' ')
 		}
-		return texts
+		for _, l := range []limit{n.lo, n.hi} {
+			if l.open {
+				b = append(b, 'o')
+			}
+			number(l.v)
+		}
+		number(n.step)
+		for _, x := range n.apart {
+			number(x)
+		}
+		if n.values != nil {
+			b = append(b, 'v')
+		}
+		for _, list := range [][]*value{n.values, n.others} {
+			for _, v := range list {
+				b = append(append(b, v.text...), ' ')
+			}
+			b = append(b, ';')
+		}
+		n.called = string(b)
 	}
-	return fmt.Sprint(n.lo, n.hi, n.step, n.apart, n.values == nil, text(n.values), text(n.others))
+	return n.called
 }
 
 func (n *numberSet) within(m *numberSet) bool { return n == m || n.name() == m.name() }

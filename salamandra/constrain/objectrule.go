@@ -1,5 +1,7 @@
 package constrain
 
+import "slices"
+
 // objectRule is the inside of a JSON object, with the brace that closes it: members
 // in their order, then others. Some members may be needed whose name or value is of
 // a kind; those that a member is written for are bits of what it meets.
@@ -15,6 +17,9 @@ type objectRule struct {
 	close    string // after the last member
 	none     string // in place of members
 	least    map[leastKey]int
+	// Where any number of members may come and none of some kind must: the length of the
+	// shortest rest before each member, the first one and others.
+	rest [2][]int
 }
 
 type objectMember struct {
@@ -47,9 +52,35 @@ func newObjectRule(o objectRule, l layout, depth int) *objectRule {
 		o.hi = unbounded // which is no limit then
 	}
 	o.lo = min(o.lo, len(o.members)+2) // of which there are never so many
+	if o.lo <= 0 && o.hi == unbounded && o.wanted == 0 {
+		o.line()
+		return &o
+	}
 	o.least = map[leastKey]int{}
 	(membersFrom{o: &o, may: allExtras}).measure()
 	return &o
+}
+
+// line fills rest.
+func (o *objectRule) line() {
+	for n := range o.rest {
+		o.rest[n] = make([]int, len(o.members)+1)
+		o.rest[n][len(o.members)] = width(membersFrom{o: o, n: n}.end())
+	}
+	for i, m := range slices.Backward(o.members) {
+		value := never
+		for _, v := range m.values {
+			value = min(value, v.value.min)
+		}
+		for n := range o.rest {
+			f := membersFrom{o: o, n: n}
+			rest := plus(width(f.before())+width(m.key), plus(value, o.rest[1][i+1]))
+			if !m.required {
+				rest = min(rest, o.rest[n][i+1])
+			}
+			o.rest[n][i] = rest
+		}
+	}
 }
 
 // allExtras says that extra members of every kind may come.
@@ -86,6 +117,9 @@ func (o *objectRule) count(n int) int {
 // measure returns the length of the shortest rest.
 func (f membersFrom) measure() int {
 	o := f.o
+	if o.least == nil {
+		return o.rest[min(f.n, 1)][min(f.i, len(o.members))]
+	}
 	k := leastKey{f.i, max(o.lo-f.n, 0), min(o.hi-f.n, len(o.members)+1+maxSome), f.met, f.may}
 	if f.n == 0 {
 		k.need = -1 // the first member has no comma before it

@@ -9,6 +9,7 @@ type objectSet struct {
 	parts    []*objectPart
 	names    []term // of the name of every member
 	some     []someMember
+	plan     *objectPlan // once asked for
 }
 
 // someMember asks for a member whose name and value meet terms.

@@ -1,7 +1,6 @@
 package constrain
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,26 +9,33 @@ import (
 	"unicode"
 )
 
-// dfa recognises the strings in which a pattern matches somewhere. State 0 is
-// the start.
-type dfa struct {
-	classes [][]runeRange // code points that no state tells apart
-	next    [][]int       // state, class -> state
-	accept  []bool        // whether the string may end in a state
-}
-
 // patternBuilder turns a compiled pattern into a dfa.
 type patternBuilder struct {
 	dfa
 	prog     *syntax.Prog
-	reps     []rune // one code point of each class
-	ids      map[string]int
+	reps     []rune   // one code point of each class
+	kinds    []byte   // what assertions see of each class
+	sees     byte     // the bits of [kind] that some assertion looks at
+	reads    [][]bool // the classes that each instruction reads; nil for those that read none
+	ids      map[string]int32
 	todo     []patternState
 	limit    int
+	made     int // states of the largest automaton on the way
 	late     func(work int) bool
 	anchored bool // the pattern begins where the text does
 	looks    []look
 	groups   []string // names of the groups of prog
+	owed     []string // what threads owe, by number
+	owing    map[string]uint32
+
+	// To work with.
+	key     []byte
+	marks   []uint32 // the threads that owe nothing and were seen, by instruction
+	round   uint32
+	seen    map[thread]bool
+	stack   []thread
+	readers []thread
+	threads []thread
 }
 
 // patternState is a state of the dfa: the instructions to go on with, before
@@ -37,22 +43,21 @@ type patternBuilder struct {
 // pattern has matched.
 type patternState struct {
 	threads []thread
-	prev    rune  // -1 at the start
+	prev    rune  // one of the kind of the character before, -1 at the start
 	behind  []int // the state of each lookbehind
 	matched bool
 }
 
 // compilePattern reads a pattern with the meaning of Go's regexp package, and
 // lookarounds. It fails with ErrUnsupported if that package cannot read it, with
-// ErrTooLarge if it needs more than limit states.
-//
-// Late, if not nil, ends it early.
-func compilePattern(pattern string, limit int, late func(work int) bool) (*dfa, error) {
+// ErrTooLarge if it needs more than limit states. Made is how many states the largest
+// automaton had that it took. Late, if not nil, ends it early.
+func compilePattern(pattern string, limit int, late func(work int) bool) (d *dfa, made int, err error) {
 	p := &patternBuilder{limit: limit, late: late}
 	if err := p.build(pattern, -1); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return &p.dfa, nil
+	return &p.dfa, p.made, nil
 }
 
 // build makes the dfa of a pattern, before is the character before the text.
@@ -63,7 +68,7 @@ func (p *patternBuilder) build(pattern string, before rune) error {
 	}
 	re, err := syntax.Parse(pattern, syntax.Perl)
 	if fault := (*syntax.Error)(nil); errors.As(err, &fault) && fault.Code == syntax.ErrInvalidRepeatSize {
-		return fmt.Errorf("%w: counted repetitions multiply to more than 1000: %s", ErrTooLarge, fault.Expr)
+		return tooLarge("counted repetitions multiply to more than 1000: %s", fault.Expr)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %v", ErrUnsupported, err)
@@ -73,78 +78,117 @@ func (p *patternBuilder) build(pattern string, before rune) error {
 	if err != nil {
 		return fmt.Errorf("%w: %v", ErrUnsupported, err)
 	}
-	p.prog, p.ids = prog, map[string]int{}
+	p.prog, p.ids = prog, map[string]int32{}
+	p.owed, p.owing = []string{""}, map[string]uint32{"": 0}
+	p.marks, p.seen = make([]uint32, len(prog.Inst)), map[thread]bool{}
 	p.classify()
-	p.id(patternState{threads: []thread{{pc: uint32(prog.Start)}}, prev: before, behind: make([]int, len(p.looks))})
+	p.id(patternState{threads: []thread{newThread(uint32(prog.Start), 0)}, prev: before, behind: make([]int, len(p.looks))})
 	for i := 0; i < len(p.todo); i++ {
 		if len(p.todo) > p.limit {
-			return fmt.Errorf("%w: the pattern needs more than %d states", ErrTooLarge, p.limit)
+			return tooLarge("the pattern needs more than %d states", p.limit)
 		}
-		if p.late != nil && p.late(len(prog.Inst)*len(p.reps)) {
-			return fmt.Errorf("%w: no time is left", ErrTooLarge)
+		if p.late != nil && p.late(len(prog.Inst)*p.width) {
+			return tooLarge("no time is left")
 		}
 		p.expand(p.todo[i])
 	}
+	p.made = max(p.made, len(p.todo))
 	return nil
 }
 
 // classify finds the code points that no instruction tells apart.
 func (p *patternBuilder) classify() {
 	cuts := []rune{0, '\n', '\n' + 1, '0', '9' + 1, 'A', 'Z' + 1, '_', '_' + 1, 'a', 'z' + 1, unicode.MaxRune + 1}
-	var readers []*syntax.Inst
-	for i := range p.prog.Inst {
-		inst := &p.prog.Inst[i]
-		switch inst.Op {
-		case syntax.InstRune, syntax.InstRune1:
-			readers = append(readers, inst)
-			if len(inst.Rune) == 1 { // perhaps with its other cases
-				for r, first := inst.Rune[0], inst.Rune[0]; ; {
-					cuts = append(cuts, r, r+1)
-					if r = unicode.SimpleFold(r); r == first {
-						break
-					}
-				}
-			}
-			for k := 0; k+1 < len(inst.Rune); k += 2 {
-				cuts = append(cuts, inst.Rune[k], inst.Rune[k+1]+1)
-			}
-		}
+	readers, of := p.distinct()
+	for _, inst := range readers {
+		cuts = appendCuts(cuts, inst)
 	}
 	var inside []*dfa
 	for _, l := range p.looks {
 		inside = append(inside, l.dfas...)
 	}
 	for _, d := range inside {
-		for _, ranges := range d.classes {
-			for _, r := range ranges {
-				cuts = append(cuts, r.lo)
-			}
-		}
+		cuts = append(cuts, d.cuts...)
 	}
 	slices.Sort(cuts)
 	cuts = slices.Compact(cuts)
-	known := map[string]int{}
+	k := classifier{dfa: &p.dfa, known: map[string]int32{}}
+	reads := make([][]bool, len(readers))
+	var sign []byte
 	for i, lo := range cuts[:len(cuts)-1] {
-		sign := []byte{kind(lo)}
+		sign = append(sign[:0], p.seen1(lo))
 		for _, inst := range readers {
+			sign = append(sign, 0)
 			if inst.MatchRune(lo) {
-				sign = append(sign, 1)
-			} else {
-				sign = append(sign, 0)
+				sign[len(sign)-1] = 1
 			}
 		}
 		for _, d := range inside {
 			sign = binary.LittleEndian.AppendUint32(sign, uint32(d.classOf(lo)))
 		}
-		class, ok := known[string(sign)]
-		if !ok {
-			class = len(p.classes)
-			known[string(sign)] = class
-			p.classes = append(p.classes, nil)
-			p.reps = append(p.reps, lo)
+		before := p.width
+		if k.add(lo, cuts[i+1]-1, sign); p.width > before {
+			p.kinds = append(p.kinds, sign[0])
+			for j := range readers {
+				reads[j] = append(reads[j], sign[1+j] == 1)
+			}
 		}
-		p.classes[class] = append(p.classes[class], runeRange{lo, cuts[i+1] - 1})
 	}
+	p.reps = k.reps
+	p.reads = make([][]bool, len(p.prog.Inst))
+	for pc, j := range of {
+		if j >= 0 {
+			p.reads[pc] = reads[j]
+		}
+	}
+}
+
+// distinct lists the instructions that read a character, alike ones once, and for
+// each instruction which it is, -1 for others. It notes what assertions look at.
+func (p *patternBuilder) distinct() (readers []*syntax.Inst, of []int) {
+	known := map[string]int{}
+	for i := range p.prog.Inst {
+		inst := &p.prog.Inst[i]
+		of = append(of, -1)
+		switch inst.Op {
+		case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
+			name := fmt.Sprint(inst.Op, inst.Arg, inst.Rune)
+			if _, ok := known[name]; !ok {
+				known[name] = len(readers)
+				readers = append(readers, inst)
+			}
+			of[i] = known[name]
+		case syntax.InstEmptyWidth:
+			if syntax.EmptyOp(inst.Arg)&(syntax.EmptyBeginLine|syntax.EmptyEndLine) != 0 {
+				p.sees |= 1
+			}
+			if syntax.EmptyOp(inst.Arg)&(syntax.EmptyWordBoundary|syntax.EmptyNoWordBoundary) != 0 {
+				p.sees |= 2
+			}
+		}
+	}
+	for _, l := range p.looks {
+		if len(l.dfas) > 1 {
+			p.sees = 3
+		}
+	}
+	return readers, of
+}
+
+// appendCuts appends where the characters that an instruction reads begin and end.
+func appendCuts(cuts []rune, inst *syntax.Inst) []rune {
+	if len(inst.Rune) == 1 { // perhaps with its other cases
+		for r, first := inst.Rune[0], inst.Rune[0]; ; {
+			cuts = append(cuts, r, r+1)
+			if r = unicode.SimpleFold(r); r == first {
+				break
+			}
+		}
+	}
+	for k := 0; k+1 < len(inst.Rune); k += 2 {
+		cuts = append(cuts, inst.Rune[k], inst.Rune[k+1]+1)
+	}
+	return cuts
 }
 
 // kind is what an assertion such as \b can see of a character.
@@ -160,25 +204,32 @@ func kind(r rune) byte {
 	return 3
 }
 
-// id returns the number of a state, a new one if need be.
-func (p *patternBuilder) id(s patternState) int {
-	name := []byte{kind(s.prev)}
+// seen1 is the kind of a character, as far as an assertion of the pattern looks at it.
+func (p *patternBuilder) seen1(r rune) byte {
+	k := kind(r)
+	if k == 1 && p.sees&1 == 0 || k == 2 && p.sees&2 == 0 {
+		return 3
+	}
+	return k
+}
+
+// id returns the number of a state, a new one if need be. What it holds is copied.
+func (p *patternBuilder) id(s patternState) int32 {
+	p.key = append(p.key[:0], p.seen1(s.prev))
 	if s.matched {
-		name = []byte("matched")
+		p.key[0] = 4
 	}
 	for _, t := range s.threads {
-		name = binary.LittleEndian.AppendUint32(name, t.pc)
-		if len(p.looks) > 0 {
-			name = append(binary.LittleEndian.AppendUint32(name, uint32(len(t.owes))), t.owes...)
-		}
+		p.key = binary.LittleEndian.AppendUint64(p.key, uint64(t))
 	}
 	for _, q := range s.behind {
-		name = binary.LittleEndian.AppendUint32(name, uint32(q))
+		p.key = binary.LittleEndian.AppendUint32(p.key, uint32(q))
 	}
-	n, ok := p.ids[string(name)]
+	n, ok := p.ids[string(p.key)]
 	if !ok {
-		n = len(p.todo)
-		p.ids[string(name)] = n
+		n = int32(len(p.todo))
+		p.ids[string(p.key)] = n
+		s.threads = slices.Clone(s.threads)
 		p.todo = append(p.todo, s)
 	}
 	return n
@@ -186,111 +237,112 @@ func (p *patternBuilder) id(s patternState) int {
 
 // expand finds the transitions of a state.
 func (p *patternBuilder) expand(s patternState) {
-	next := make([]int, len(p.reps))
 	if s.matched {
-		for c := range next {
-			next[c] = p.id(s)
+		id := p.id(s)
+		for range p.width {
+			p.next = append(p.next, id)
 		}
-		p.next, p.accept = append(p.next, next), append(p.accept, true)
+		p.accept = append(p.accept, true)
 		return
 	}
-	for c, r := range p.reps {
-		next[c] = p.id(p.after(s, r))
+	from := len(p.next)
+	p.next = append(p.next, make([]int32, p.width)...)
+	for k := byte(1); k <= 3; k++ { // empty steps depend on no more of the next character
+		if first := slices.Index(p.kinds, k); first >= 0 {
+			readers, matched := p.follow(s, p.reps[first])
+			for c := first; c < p.width; c++ {
+				if p.kinds[c] == k {
+					p.next[from+c] = p.id(p.after(s, readers, matched, c))
+				}
+			}
+		}
 	}
 	ends, matched := p.follow(s, -1)
 	for _, t := range ends { // those that have matched, and owe
-		matched = matched || p.prog.Inst[t.pc].Op == syntax.InstMatch && p.paid(t.owes)
+		matched = matched || p.prog.Inst[t.pc()].Op == syntax.InstMatch && p.paid(t)
 	}
-	p.next, p.accept = append(p.next, next), append(p.accept, matched)
+	p.accept = append(p.accept, matched)
 }
 
-// after returns the state after a character.
-func (p *patternBuilder) after(s patternState, r rune) patternState {
-	readers, matched := p.follow(s, r)
+// after returns the state after a character of class c, whose threads are valid until
+// the next one.
+func (p *patternBuilder) after(s patternState, readers []thread, matched bool, c int) patternState {
 	if matched {
 		return patternState{matched: true}
 	}
-	var threads []thread
+	p.threads = p.threads[:0]
 	if !p.anchored { // the pattern may also begin at the next character
-		threads = append(threads, thread{pc: uint32(p.prog.Start)})
+		p.threads = append(p.threads, newThread(uint32(p.prog.Start), 0))
 	}
 	for _, t := range readers {
-		inst := &p.prog.Inst[t.pc]
-		if inst.Op == syntax.InstMatch {
-			inst = &syntax.Inst{Out: t.pc} // there is nothing left to read
-		} else if !inst.MatchRune(r) {
-			continue
+		out := t.pc() // of what has matched there is nothing left to read
+		if reads := p.reads[out]; reads != nil {
+			if !reads[c] {
+				continue
+			}
+			out = p.prog.Inst[out].Out
 		}
-		owes, can := t.owes, true
-		if owes != "" {
-			owes, can = p.pay(owes, r)
-		}
-		if can {
-			threads = append(threads, thread{inst.Out, owes})
+		if owes, can := p.pay(t.owes(), p.reps[c]); can {
+			p.threads = append(p.threads, newThread(out, owes))
 		}
 	}
-	slices.SortFunc(threads, func(x, y thread) int { return cmp.Or(cmp.Compare(x.pc, y.pc), cmp.Compare(x.owes, y.owes)) })
-	next := patternState{threads: slices.Compact(threads), prev: r}
-	for i, l := range p.looks {
-		q := 0
-		if l.behind {
-			q = l.dfas[0].step(s.behind[i], r)
-		}
-		next.behind = append(next.behind, q)
+	slices.Sort(p.threads)
+	next := patternState{threads: slices.Compact(p.threads), prev: p.reps[c]}
+	if len(p.looks) > 0 {
+		next.behind = p.lookBehind(s, p.reps[c])
 	}
 	return next
 }
 
 // follow takes the empty steps of a state before the character r, -1 at the
 // end, and returns the threads that read a character, or have matched but for what
-// they owe. It reports whether one has matched and owes nothing.
+// they owe, valid until the next call. It reports whether one has matched and owes nothing.
 func (p *patternBuilder) follow(s patternState, r rune) (readers []thread, matched bool) {
 	holds := syntax.EmptyOpContext(s.prev, r)
-	seen, seenOwing := make([]bool, len(p.prog.Inst)), map[thread]bool{}
-	stack := slices.Clone(s.threads)
-	for len(stack) > 0 {
-		t := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if t.owes == "" {
-			if seen[t.pc] {
-				continue
-			}
-			seen[t.pc] = true
-		} else {
-			if seenOwing[t] {
-				continue
-			}
-			seenOwing[t] = true
+	p.round++
+	clear(p.seen)
+	p.stack, p.readers = append(p.stack[:0], s.threads...), p.readers[:0]
+	push := func(pc uint32, owes uint32) { p.stack = append(p.stack, newThread(pc, owes)) }
+	for len(p.stack) > 0 {
+		t := p.stack[len(p.stack)-1]
+		p.stack = p.stack[:len(p.stack)-1]
+		if p.known(t) {
+			continue
 		}
-		switch inst := &p.prog.Inst[t.pc]; inst.Op {
+		switch inst := &p.prog.Inst[t.pc()]; inst.Op {
 		case syntax.InstAlt, syntax.InstAltMatch:
-			stack = append(stack, thread{inst.Out, t.owes}, thread{inst.Arg, t.owes})
+			push(inst.Out, t.owes())
+			push(inst.Arg, t.owes())
 		case syntax.InstCapture:
-			owes, can := t.owes, true
-			if which, ok := p.lookOf(inst); ok && p.looks[which].behind {
-				can = p.looks[which].dfas[0].accept[s.behind[which]] != p.looks[which].not
-			} else if ok {
-				owes, can = p.owe(owes, which, s.prev)
-			}
-			if can {
-				stack = append(stack, thread{inst.Out, owes})
+			if owes, can := p.lookAt(inst, t.owes(), s); can {
+				push(inst.Out, owes)
 			}
 		case syntax.InstNop:
-			stack = append(stack, thread{inst.Out, t.owes})
+			push(inst.Out, t.owes())
 		case syntax.InstEmptyWidth:
 			if syntax.EmptyOp(inst.Arg)&^holds == 0 {
-				stack = append(stack, thread{inst.Out, t.owes})
+				push(inst.Out, t.owes())
 			}
 		case syntax.InstMatch:
-			if t.owes == "" {
-				matched = true
-			} else {
-				readers = append(readers, t)
+			if matched = matched || t.owes() == 0; t.owes() != 0 {
+				p.readers = append(p.readers, t)
 			}
 		case syntax.InstFail:
 		default:
-			readers = append(readers, t)
+			p.readers = append(p.readers, t)
 		}
 	}
-	return readers, matched
+	return p.readers, matched
+}
+
+// known reports whether a thread was seen in this round, and notes it.
+func (p *patternBuilder) known(t thread) bool {
+	if t.owes() != 0 {
+		was := p.seen[t]
+		p.seen[t] = true
+		return was
+	}
+	was := p.marks[t.pc()] == p.round
+	p.marks[t.pc()] = p.round
+	return was
 }

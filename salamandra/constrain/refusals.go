@@ -87,7 +87,7 @@ var refusals = [lastReason]refusal{
 	unevaluatedContains: {ErrUnsupported, "unevaluatedItems beside contains", "items or additionalItems"},
 	uniqueForms:         {ErrUnsupported, "uniqueItems of such items", "minItems of at most 1 with items that are strings, integers, booleans or null, or enum with at most 64 values, or maxItems 1"},
 	manyContains:        {ErrUnsupported, "contains beside uniqueItems, or more than %d times at once", "one of them"},
-	wideMultiple:        {ErrUnsupported, "%v", "multipleOf of at most 1000 (20000 with minimum and maximum near each other), its decimals left out of account, and 4 at once"},
+	wideMultiple:        {ErrUnsupported, "%v", "multipleOf of at most 20000, its decimals left out of account, and 4 at once"},
 	doubleNames:         {ErrUnsupported, "minProperties %d, with %d members that are named: other names could come twice", "properties for as many, or minProperties of at most one more than there are"},
 	noValue:             {errUnsatisfiable, "its keywords contradict each other", "fewer of them: a required member that another keyword forbids, a type that no alternative has, a minimum above the maximum"},
 }

@@ -41,6 +41,18 @@ func (s *set) alternatives() int {
 
 // cond returns the condition that all terms hold.
 func (d *document) cond(terms ...term) *cond {
+	if len(terms) == 1 {
+		c := d.single[terms[0]]
+		if c == nil {
+			c = d.newCond(terms)
+			d.single[terms[0]] = c
+		}
+		return c
+	}
+	return d.newCond(terms)
+}
+
+func (d *document) newCond(terms []term) *cond {
 	list := make([]term, 0, len(terms))
 	for _, t := range terms {
 		always, never := t.trivial()
@@ -58,7 +70,7 @@ func (d *document) cond(terms ...term) *cond {
 			}
 			return 1
 		}
-		return d.ids[x.schema] - d.ids[y.schema]
+		return x.schema.at.id - y.schema.at.id
 	})
 	return d.intern(slices.Compact(list), false)
 }
@@ -78,7 +90,7 @@ func (t term) trivial() (always, never bool) {
 func (d *document) intern(terms []term, never bool) *cond {
 	var key []byte
 	for _, t := range terms {
-		n := 2 * d.ids[t.schema]
+		n := 2 * t.schema.at.id
 		if t.not {
 			n++
 		}

@@ -44,12 +44,17 @@ func (b *builder) shortestLetter(n *node) byte {
 // which is left out unless first, and from every state that answers of n lead
 // to; some more may be marked. All others are bytes that an answer may hold and
 // can do without.
-func needs(n *node, first bool, seen map[needsKey]bool, bytes *[256]bool) {
-	if k := (needsKey{n, first}); seen[k] {
-		return
-	} else {
-		seen[k] = true
+// Seen says of nodes whether they were looked at: 1 as one that is left out, 2 as a
+// first one.
+func needs(n *node, first bool, seen map[*node]uint8, bytes *[256]bool) {
+	how := uint8(1)
+	if first {
+		how = 2
 	}
+	if seen[n]&how != 0 {
+		return
+	}
+	seen[n] |= how
 	switch n.op {
 	case opText:
 		for i := range len(n.text) {
@@ -69,9 +74,4 @@ func needs(n *node, first bool, seen map[needsKey]bool, bytes *[256]bool) {
 			needs(x, true, seen, bytes)
 		}
 	}
-}
-
-type needsKey struct {
-	n     *node
-	first bool
 }

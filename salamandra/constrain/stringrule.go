@@ -1,45 +1,43 @@
 package constrain
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // stringRule is the inside of a JSON string of lo to hi code points, recognised by
 // an automaton if there is one, and the quote that closes it.
 type stringRule struct {
 	lo, hi  int
 	anyChar *node
-	dfa     *dfa
-	edges   [][]edge // of each state of dfa
-	// The length in bytes of the shortest rest, without the quote, by the state of
-	// dfa: need[k] after k characters, fewer than lo; room[r] where r more may
-	// come, at most as many as there are states; free where any number may.
-	need, room [][]int
-	free       []int
+	of      *automaton
+	chars   []*node // the sets of characters of the automaton, once asked for
+	// The least bytes of the rest, without the quote, by the state of the automaton:
+	// need[k] after k characters, fewer than lo; room[r] where r more may come, the
+	// last one for more than that too.
+	need, room [][]int32
 	counting   *stringRule // see [stringFrom.counted]
 }
 
-// edge is the characters that lead from one state of a pattern to another.
-type edge struct {
-	to    int
-	chars *node
-}
-
 // patternOf recognises the strings in which a pattern of ECMA-262 matches.
-func (b *builder) patternOf(text string) (*dfa, error) {
-	if d := b.patterns[text]; d != nil {
-		return d, nil
+func (b *builder) patternOf(text string) (*automaton, error) {
+	if a := b.patterns[text]; a != nil {
+		return a, nil
 	}
-	compiled := formatDFAs[text]
+	compiled := formatAutomata[text]
 	if compiled == nil {
-		compiled = func() (*dfa, error) { return compileECMA(text, b.limit, b.late) }
+		compiled = func() (*automaton, error) {
+			return b.recogniser("pattern "+text, func() (*automaton, error) {
+				d, made, err := compileECMA(text, b.limit, b.late)
+				if err != nil {
+					return nil, err
+				}
+				return newAutomaton(d, made), nil
+			})
+		}
 	}
-	d, err := compiled()
+	a, err := compiled()
 	if err == nil {
-		b.patterns[text] = d
+		b.patterns[text] = a
 	}
-	return d, err
+	return a, err
 }
 
 // stringRuleOf returns the rule of a set of strings that lists none. It fails with
@@ -49,174 +47,112 @@ func (b *builder) stringRuleOf(s *stringSet) (*stringRule, error) {
 	if r := b.strings[name]; r != nil {
 		return r, nil
 	}
-	d, err := b.recogniser(s)
+	a, err := b.automatonOf(s)
 	if err != nil {
 		return nil, err
 	}
-	r, err := b.newStringRule(s.lo, s.hi, d)
+	r, err := b.newStringRule(s.lo, s.hi, a)
 	if err == nil {
 		b.strings[name] = r
 	}
 	return r, err
 }
 
-// recogniser returns what recognises the strings that match the patterns of s and
-// are not among those left out, nil if it asks for neither.
-func (b *builder) recogniser(s *stringSet) (*dfa, error) {
-	var list []*dfa
-	var want []bool
+// asks returns what runs together for the strings that match the patterns of s and are
+// not among those left out, and what each must do.
+func (b *builder) asks(s *stringSet) (list []*dfa, want []int8, err error) {
 	for _, p := range s.patterns {
-		d, err := b.patternOf(p.text)
+		a, err := b.patternOf(p.text)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		list, want = append(list, d), append(want, !p.not)
+		list, want = append(list, a.dfa), append(want, 1)
+		if p.not {
+			want[len(want)-1] = -1
+		}
 	}
 	if len(s.others) > 0 {
-		list, want = append(list, wordsDFA(s.others)), append(want, false)
+		list, want = append(list, wordsDFA(s.others)), append(want, -1)
 	}
-	switch {
-	case len(list) == 0:
-		return nil, nil
-	case len(list) == 1 && want[0]:
-		return list[0], nil
-	}
-	return b.product(list, func(each []bool) bool { return slices.Equal(each, want) })
+	return list, want, nil
 }
 
-func (b *builder) newStringRule(lo, hi int, d *dfa) (*stringRule, error) {
-	s := &stringRule{lo: lo, hi: hi, anyChar: b.anyChar}
-	if d == nil {
+// automatonOf recognises the strings that match the patterns of s and are not among
+// those left out. It is nil if s asks for neither.
+func (b *builder) automatonOf(s *stringSet) (*automaton, error) {
+	if len(s.others) == 0 {
+		switch {
+		case len(s.patterns) == 0:
+			return nil, nil
+		case len(s.patterns) == 1 && !s.patterns[0].not:
+			return b.patternOf(s.patterns[0].text)
+		}
+	}
+	list, want, err := b.asks(s)
+	if err != nil {
+		return nil, err
+	}
+	return b.recogniser("strings"+s.asked(), func() (*automaton, error) {
+		p := b.product(list, want)
+		if err := p.all(); err != nil {
+			return nil, err
+		}
+		return newAutomaton(&p.dfa, len(p.accept)), nil
+	})
+}
+
+func (b *builder) newStringRule(lo, hi int, a *automaton) (*stringRule, error) {
+	s := &stringRule{lo: lo, hi: hi, anyChar: b.anyChar, of: a}
+	if a == nil {
 		return s, nil
 	}
-	s.dfa = d.minimal()
-	s.link(b)
-	s.free = s.never()
-	for s.relax(s.free, s.free) {
-	}
-	if s.longest() <= s.hi {
+	s.chars = make([]*node, len(a.sets))
+	if a.longest <= s.hi {
 		s.hi = unbounded
 	}
 	rows := s.lo
 	if s.hi != unbounded {
-		rows += min(s.hi-s.lo, len(s.dfa.next))
+		rows += min(s.hi-s.lo, a.states())
 	}
-	if n := (rows + 1) * len(s.dfa.next); n > 10*b.limit {
-		return nil, fmt.Errorf("%w: with the limits of length it needs a table of %d places, more than %d", ErrTooLarge, n, 10*b.limit)
+	if n := (rows + 1) * a.states(); n > 10*b.limit {
+		return nil, tooLarge("with the limits of length it needs a table of %d places, more than %d", n, 10*b.limit)
 	}
 	s.measure(b.late)
 	if b.late(0) {
-		return nil, fmt.Errorf("%w: no time is left", ErrTooLarge)
+		return nil, tooLarge("no time is left")
 	}
 	return s, nil
 }
 
-// link finds the characters of each edge of the pattern.
-func (s *stringRule) link(b *builder) {
-	made := map[string]*node{} // by classes of this dfa
-	s.edges = make([][]edge, len(s.dfa.next))
-	for q, next := range s.dfa.next {
-		classes := map[int][]byte{}
-		var order []int
-		for c, to := range next {
-			if classes[to] == nil {
-				order = append(order, to)
-			}
-			classes[to] = append(classes[to], byte(c), byte(c>>8))
-		}
-		for _, to := range order {
-			id := string(classes[to])
-			if made[id] == nil {
-				var ranges []runeRange
-				for i := 0; i < len(id); i += 2 {
-					ranges = append(ranges, s.dfa.classes[int(id[i])|int(id[i+1])<<8]...)
-				}
-				made[id] = b.chars(ranges)
-			}
-			if made[id].op != opFail { // a class of surrogates alone
-				s.edges[q] = append(s.edges[q], edge{to, made[id]})
-			}
-		}
-	}
-}
-
-// never is the lengths where no end is known: 0 in the states that accept.
-func (s *stringRule) never() []int {
-	row := make([]int, len(s.dfa.next))
-	for q := range row {
-		if row[q] = never; s.dfa.accept[q] {
-			row[q] = 0
-		}
-	}
-	return row
-}
-
-// longest returns how many characters the longest string has, unbounded if there
-// is none.
-func (s *stringRule) longest() int {
-	const open = -1
-	known := make([]int, len(s.edges)) // one more than the length
-	var visit func(q int) int
-	visit = func(q int) int {
-		if known[q] != 0 {
-			return known[q]
-		}
-		known[q] = open
-		best := 1
-		for _, e := range s.edges[q] {
-			if s.free[e.to] == never {
-				continue
-			}
-			n := visit(e.to)
-			if n == open {
-				return open
-			}
-			best = max(best, n+1)
-		}
-		known[q] = best
-		return best
-	}
-	if n := visit(0); n != open {
-		return n - 1
-	}
-	return unbounded
-}
-
 // measure fills need and room, unless it gets late.
 func (s *stringRule) measure(late func(work int) bool) {
-	last := s.free // after lo characters
+	a := s.of
+	last := a.free // after lo characters
 	if s.hi != unbounded {
-		for r := range min(s.hi-s.lo, len(s.dfa.next)) + 1 {
-			row := s.never()
-			if r > 0 {
-				s.relax(row, s.room[r-1])
+		s.room = append(s.room, a.ends())
+		for r := 1; r <= s.hi-s.lo && !late(len(last)); r++ {
+			last = a.ends()
+			if a.relax(last, s.room[r-1]); slices.Equal(last, s.room[r-1]) {
+				break // more room makes no difference
 			}
-			s.room = append(s.room, row)
-			if last = row; late(len(row)) {
-				return
-			}
+			s.room = append(s.room, last)
 		}
+		last = s.room[len(s.room)-1]
 	}
-	s.need = make([][]int, s.lo)
+	s.need = make([][]int32, s.lo)
 	for k := s.lo - 1; k >= 0 && !late(len(last)); k-- {
-		s.need[k] = slices.Repeat([]int{never}, len(s.dfa.next))
-		s.relax(s.need[k], last)
+		s.need[k] = slices.Repeat([]int32{noLength}, a.states())
+		a.relax(s.need[k], last)
 		last = s.need[k]
 	}
 }
 
-// relax shortens the lengths in row by going on with a character to those in
-// next, and reports whether it could.
-func (s *stringRule) relax(row, next []int) bool {
-	changed := false
-	for q := len(row) - 1; q >= 0; q-- {
-		for _, e := range s.edges[q] {
-			if n := plus(e.chars.min, next[e.to]); n < row[q] {
-				row[q], changed = n, true
-			}
-		}
+// charsOf is the characters of an edge.
+func (s *stringRule) charsOf(b *builder, e edge) *node {
+	if s.chars[e.set] == nil {
+		s.chars[e.set] = b.chars(s.of.sets[e.set].ranges)
 	}
-	return changed
+	return s.chars[e.set]
 }
 
 // node returns the inside of the string from its beginning.
@@ -238,16 +174,15 @@ func (f stringFrom) after(q int) stringFrom {
 
 func (f stringFrom) expand(b *builder) *node {
 	var list []*node
-	if f.k >= f.s.lo && (f.s.dfa == nil || f.s.dfa.accept[f.q]) {
+	if f.k >= f.s.lo && (f.s.of == nil || f.s.of.accept[f.q]) {
 		list = append(list, b.literal(`"`))
 	}
 	if f.k < f.s.hi {
-		if f.s.dfa == nil {
-			list = append(list, b.pair(f.s.anyChar, b.ruled(f.after(0))))
-		} else {
-			for _, e := range f.s.edges[f.q] {
-				list = append(list, b.pair(e.chars, b.ruled(f.after(e.to))))
-			}
+		if f.s.of == nil {
+			return b.alt(append(list, b.pair(f.s.anyChar, b.ruled(f.after(0))))...)
+		}
+		for _, e := range f.s.of.edgesOf(f.q) {
+			list = append(list, b.pair(f.s.charsOf(b, e), b.ruled(f.after(int(e.to)))))
 		}
 	}
 	return b.alt(list...)
@@ -255,30 +190,30 @@ func (f stringFrom) expand(b *builder) *node {
 
 func (f stringFrom) shortest() int {
 	s := f.s
-	switch {
-	case s.lo > s.hi:
+	if s.lo > s.hi {
 		return never
-	case s.dfa == nil:
-		return max(s.lo-f.k, 0) + 1
-	case f.k < s.lo:
-		return plus(s.need[f.k][f.q], 1)
-	case s.hi == unbounded:
-		return plus(s.free[f.q], 1)
 	}
-	return plus(s.room[min(s.hi-f.k, len(s.room)-1)][f.q], 1)
+	if s.of == nil {
+		return max(s.lo-f.k, 0) + 1
+	}
+	row := s.of.free
+	switch {
+	case f.k < s.lo:
+		row = s.need[f.k]
+	case s.hi != unbounded:
+		row = s.room[min(s.hi-f.k, len(s.room)-1)]
+	}
+	if row[f.q] == noLength {
+		return never
+	}
+	return int(row[f.q]) + 1
 }
 
 func (f stringFrom) parts() []*node {
-	list := []*node{{op: opText, text: `"`}}
-	if f.s.dfa == nil {
-		return append(list, f.s.anyChar)
+	if f.s.of == nil {
+		return []*node{{op: opText, text: `"`}, f.s.anyChar}
 	}
-	for _, edges := range f.s.edges {
-		for _, e := range edges {
-			list = append(list, e.chars)
-		}
-	}
-	return list
+	return f.s.of.bytes
 }
 
 func (f stringFrom) isQuoted() bool { return true }
@@ -287,11 +222,9 @@ func (f stringFrom) isQuoted() bool { return true }
 // characters is a state of its own. See [cache.classOf].
 func (f stringFrom) counted(b *builder) *node {
 	if f.s.counting == nil {
-		c := &stringRule{hi: unbounded - 1, anyChar: f.s.anyChar, dfa: f.s.dfa, edges: f.s.edges, free: f.s.free}
-		if c.dfa == nil {
-			c = b.counting
-		} else {
-			c.room = [][]int{f.s.free} // no length is out of reach
+		c := b.counting
+		if f.s.of != nil { // no length is out of reach
+			c = &stringRule{hi: unbounded - 1, anyChar: f.s.anyChar, of: f.s.of, chars: f.s.chars, room: [][]int32{f.s.of.free}}
 		}
 		f.s.counting = c
 	}

@@ -1,9 +1,8 @@
 package constrain
 
 import (
-	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -75,8 +74,12 @@ func (d *document) emptyString(s *stringSet) bool {
 	if known, ok := d.noString[name]; ok {
 		return known
 	}
-	all, err := d.b.recogniser(s)
-	empty := err == nil && !all.accepts(s.lo, s.hi)
+	list, want, err := d.b.asks(s)
+	empty := false
+	if err == nil {
+		some, known := d.b.product(list, want).accepts(s.lo, s.hi)
+		empty = known && !some
+	}
 	d.noString[name] = empty
 	return empty
 }
@@ -134,13 +137,25 @@ func (d *document) notString(s *stringSet, v *value) []*stringSet {
 
 // ruleName tells string rules apart.
 func (s *stringSet) ruleName() string {
-	var b strings.Builder
-	fmt.Fprint(&b, s.lo, " ", s.hi)
+	return strconv.Itoa(s.lo) + " " + strconv.Itoa(s.hi) + s.asked()
+}
+
+// asked tells apart what patterns and words left out ask of strings.
+func (s *stringSet) asked() string {
+	var b []byte
+	add := func(mark byte, text string) {
+		b = append(strconv.AppendInt(append(b, mark), int64(len(text)), 10), ':')
+		b = append(b, text...)
+	}
 	for _, p := range s.patterns {
-		fmt.Fprintf(&b, " %v%q", p.not, p.text)
+		mark := byte('+')
+		if p.not {
+			mark = '-'
+		}
+		add(mark, p.text)
 	}
-	if len(s.others) > 0 {
-		fmt.Fprintf(&b, " but%q", s.others)
+	for _, x := range s.others {
+		add('x', x)
 	}
-	return b.String()
+	return string(b)
 }

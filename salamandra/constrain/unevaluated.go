@@ -113,6 +113,7 @@ func (s *set) unevaluating() *set {
 	}
 	for i, o := range out.objects {
 		p := *o
+		p.plan = nil
 		p.parts = slices.Clone(o.parts)
 		for k, part := range p.parts {
 			q := *part

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -18,6 +19,30 @@ type value struct {
 	text    string // of a string, decoded; of a number or a boolean, as written
 	items   []*value
 	members []member
+	at      place // in a schema
+}
+
+// place is where a value stands in a schema.
+type place struct {
+	id   int    // each value has its own
+	home *value // the schema resource around it
+	up   *value // the value that it is a part of
+	name string // as which member
+	item int    // as which item
+	same bool   // it was made for the place of up
+}
+
+// pointer is the JSON pointer of a value.
+func (v *value) pointer() string {
+	switch {
+	case v.at.up == nil:
+		return ""
+	case v.at.same:
+		return v.at.up.pointer()
+	case v.at.up.kind == "array":
+		return v.at.up.pointer() + "/" + strconv.Itoa(v.at.item)
+	}
+	return v.at.up.pointer() + "/" + toPointer.Replace(v.at.name)
 }
 
 type member struct {
@@ -76,6 +101,7 @@ func readValue(d *json.Decoder, depth int) (*value, error) {
 	if t == json.Delim('{') {
 		v.kind = "object"
 	}
+	var seen map[string]bool // the names of a large object
 	for d.More() {
 		var name string
 		if v.kind == "object" {
@@ -84,8 +110,11 @@ func readValue(d *json.Decoder, depth int) (*value, error) {
 				return nil, err
 			}
 			name = t.(string) // the decoder lets no other token pass as a key
-			if v.get(name) != nil {
+			if seen[name] || seen == nil && v.get(name) != nil {
 				return nil, fmt.Errorf("the key %q comes twice in one object", name)
+			}
+			if seen = v.names(seen); seen != nil {
+				seen[name] = true
 			}
 		}
 		x, err := readValue(d, depth+1)
@@ -100,6 +129,20 @@ func readValue(d *json.Decoder, depth int) (*value, error) {
 	}
 	_, err = d.Token()
 	return v, err
+}
+
+// fewMembers is up to how many names are looked for one after the other.
+const fewMembers = 16
+
+// names is the names of v, where they are many; known is what it was before.
+func (v *value) names(known map[string]bool) map[string]bool {
+	if known == nil && len(v.members) >= fewMembers {
+		known = make(map[string]bool, 2*fewMembers)
+		for _, m := range v.members {
+			known[m.name] = true
+		}
+	}
+	return known
 }
 
 // equal reports whether two values are the same to JSON Schema: numbers by
