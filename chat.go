@@ -70,7 +70,6 @@ func (v *variant) constraint(schema json.RawMessage, untrusted bool) (*constrain
 	if untrusted {
 		limits = constrain.UntrustedOptions()
 	}
-	limits.Whitespace = v.base.opts.Whitespace
 	g, err := v.base.schemas.compile(schema, v.prompt.Layout(limits))
 	if err != nil {
 		return nil, err

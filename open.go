@@ -176,7 +176,7 @@ func (b *sharedBase) prompt(ctx context.Context, dir string, otherwise chatml.Co
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", b.dir, err)
 	}
-	p, err := prompt.New(c, b.tokensFor(stop), values)
+	p, err := prompt.New(c, b.tokensFor(stop), values, b.opts.Whitespace)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", b.dir, err)
 	}

@@ -52,9 +52,9 @@ type Options struct {
 	Slots int
 	// MaxNewTokens bounds an answer in tokens, 512 by default.
 	MaxNewTokens int
-	// Whitespace, if above 0, lets answers by a schema of [ChatOptions] have white space
-	// of up to so many bytes wherever JSON allows it, in place of the contract's layout:
-	// for models that were not trained on one. 16 suffices for one line, 64 for lines
+	// Whitespace, if above 0, lets answers by a schema, the contract's or one of
+	// [ChatOptions], have white space of up to so many bytes wherever JSON allows it, in
+	// place of the contract's layout: for models that were not trained on one. 16 suffices for one line, 64 for lines
 	// that are indented.
 	Whitespace int
 	// Download allows to fetch what path and Base name by hub id and is not in

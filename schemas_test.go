@@ -126,3 +126,35 @@ func TestFreeWhitespace(t *testing.T) {
 		}
 	}
 }
+
+// TestFreeWhitespaceOfContract: white space is free in answers to questions too, by the
+// schema that the model has.
+func TestFreeWhitespaceOfContract(t *testing.T) {
+	dir := salamandratest.Reference(t, "models", "tiny-mha")
+	const schema = `{"type":"object","required":["a","b"],"properties":{"a":{"type":"array","items":{"type":"integer"},"minItems":2},"b":{"enum":["x"]}},"additionalProperties":false}`
+	m, err := Open(t.Context(), dir, Options{Backend: "go", Schema: json.RawMessage(schema), Whitespace: 12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	free, fixed := constrain.Options{MaxStates: 1000, Whitespace: 12}, constrain.Options{MaxStates: 1000, Indent: 2}
+	var matches [2]int
+	for seed := range uint64(4) {
+		answers, err := m.AskAll(t.Context(), []string{"hola"}, AskOptions{MaxNewTokens: 200, Sampling: &generate.Sampling{Temperature: 2, TopP: 1, RepetitionPenalty: 1, Seed: seed}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, opts := range []constrain.Options{free, fixed} {
+			g, err := constrain.Compile([]byte(schema), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if answers[0].Complete && g.Match([]byte(answers[0].Text)) {
+				matches[i]++
+			}
+		}
+	}
+	if matches[0] != 4 || matches[1] == 4 {
+		t.Errorf("%d of 4 answers have free white space, %d the contract's layout", matches[0], matches[1])
+	}
+}

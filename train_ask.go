@@ -121,7 +121,7 @@ func (r *run) newAsker() (*asker, error) {
 	}
 	base := &sharedBase{device: r.device, model: r.model, config: r.model.Config, tokenizer: r.tokenizer}
 	a.variant = &variant{base: base, generator: generate.New(r.model, r.layers), layers: r.layers, replicas: r.replicas}
-	if a.variant.prompt, err = prompt.New(r.plan.Contract, prompt.NewTokens(r.tokenizer, stop), nil); err != nil {
+	if a.variant.prompt, err = prompt.New(r.plan.Contract, prompt.NewTokens(r.tokenizer, stop), nil, 0); err != nil {
 		return nil, err
 	}
 	if !scored {

@@ -58,7 +58,7 @@ clients; /openapi.yaml describes all of it.`,
 	f.IntVar(&o.Queue, "queue", 64, "requests that may wait; one more is answered with 503")
 	f.DurationVar(&o.Serve.Timeout, "timeout", o.Serve.Timeout, "longest time for an answer, waiting included")
 	f.IntVar(&o.Serve.MaxNewTokens, "max-new-tokens", o.Serve.MaxNewTokens, "longest answer in tokens")
-	f.IntVar(&o.Whitespace, "whitespace", 0, "bytes of white space that may stand between the parts of answers by schemas of requests, for models that were not trained on a layout; 0 keeps to the contract's")
+	f.IntVar(&o.Whitespace, "whitespace", 0, "bytes of white space that may stand between the parts of answers by a schema, for models that were not trained on a layout; 0 keeps to the contract's")
 	f.Int64Var(&o.Serve.MaxBody, "max-body", o.Serve.MaxBody, "longest request in bytes")
 	f.Float64Var(&o.Serve.Rate, "rate-limit", 0, "requests per second and client (key or address); 0 for no limit")
 	f.StringVar(&o.KeyFile, "api-key-file", "", "file of API keys, one a line; blank lines and # lines are left out")

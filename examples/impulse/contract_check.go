@@ -126,7 +126,7 @@ func checkContract(c chatml.Contract, base string) error {
 	}
 	stop, err := prompt.StopTokens(tok, c, nil)
 	wrong.Add("end_tokens", err)
-	p, err := prompt.New(c, prompt.NewTokens(tok, stop), nil)
+	p, err := prompt.New(c, prompt.NewTokens(tok, stop), nil, 0)
 	if err != nil {
 		wrong.Add("", err)
 		return wrong.Err()

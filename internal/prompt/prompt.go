@@ -68,6 +68,8 @@ type Prompt struct {
 	Contract chatml.Contract
 	Tokens   *Tokens
 
+	whitespace int // see [New]
+
 	grammar   *constrain.Grammar // of the contract's schema; nil without one
 	schemaErr error              // why there is none though there is a schema
 	shortest  int                // tokens of the shortest answer by the schema
@@ -81,9 +83,10 @@ var impulseValues = map[string]chatml.RequestValue{"meta.original_query": chatml
 // New compiles the contract's schema and finds what all its prompts share. Where
 // the contract does not say which values a request fixes (RequestValues is nil, not
 // empty) they are those among likely that the schema has a place for, or with nil
-// those of IMPULSE.
-func New(c chatml.Contract, tokens *Tokens, likely map[string]chatml.RequestValue) (*Prompt, error) {
-	p := &Prompt{Contract: c, Tokens: tokens}
+// those of IMPULSE. Whitespace, if above 0, is how many bytes of white space may stand
+// between the parts of an answer, in place of the contract's layout.
+func New(c chatml.Contract, tokens *Tokens, likely map[string]chatml.RequestValue, whitespace int) (*Prompt, error) {
+	p := &Prompt{Contract: c, Tokens: tokens, whitespace: whitespace}
 	var err error
 	if p.prefix, err = c.Template().EncodePrefix(tokens, p.system()); err != nil {
 		return nil, err
@@ -122,11 +125,11 @@ func (p *Prompt) SchemaError() error {
 	return p.schemaErr
 }
 
-// Layout completes options with how the contract lays answers out. Members that no
+// Layout completes options with how answers are laid out, by the contract or free. Members that no
 // schema lists are never written: a model was not trained to.
 func (p *Prompt) Layout(o constrain.Options) constrain.Options {
 	l := p.Contract.Layout
-	o.Closed = true
+	o.Closed, o.Whitespace = true, p.whitespace
 	o.Indent, o.ItemSeparator, o.KeySeparator = l.Indent, l.ItemSeparator, l.KeySeparator
 	return o
 }

@@ -68,7 +68,7 @@ func TestWarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := chatml.Contract{SystemPrompt: "Answer in JSON.", Schema: []byte(`{"type":"object","required":["a"],"properties":{"a":{"type":"boolean"}}}`)}
-	p, err := prompt.New(c, prompt.NewTokens(tok, []int32{5}), nil)
+	p, err := prompt.New(c, prompt.NewTokens(tok, []int32{5}), nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

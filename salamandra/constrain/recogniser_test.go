@@ -1,0 +1,97 @@
+package constrain
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What is said of characters without making their states is what the states say: the
+// least bytes of one, and the bytes that must be tokens by themselves.
+func TestCharacterBytes(t *testing.T) {
+	const seed = 4
+	r := rand.New(rand.NewPCG(seed, 4))
+	ends := []rune{0, 8, 0x1F, 0x20, '"', '"' + 1, '\\', 'a', 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF}
+	for range 400 {
+		var cuts []rune
+		for range 2 * (1 + r.IntN(3)) {
+			cuts = append(cuts, min(ends[r.IntN(len(ends))]+r.Int32N(3), 0x10FFFF))
+		}
+		slices.Sort(cuts)
+		if cuts = slices.Compact(cuts); len(cuts)%2 == 1 {
+			cuts = cuts[1:]
+		}
+		var ranges []runeRange
+		for i := 0; i < len(cuts); i += 2 {
+			ranges = append(ranges, runeRange{cuts[i], cuts[i+1]})
+		}
+		n := newBuilder(10_000).chars(ranges)
+		require.Equal(t, n.min, leastBytes(ranges), "%v, seed %d", ranges, seed)
+		var want, got [256]bool
+		needs(n, true, map[*node]uint8{}, &want)
+		markChars(ranges, &got)
+		require.Equal(t, want, got, "%v, seed %d", ranges, seed)
+	}
+}
+
+// A product accepts what its parts are wanted to, and knows whether that is a string
+// of some length.
+func TestProduct(t *testing.T) {
+	const seed = 6
+	r := rand.New(rand.NewPCG(seed, 6))
+	texts := []string{`^a*b`, `[ab]c$`, `^(ab|ba)+$`, `b{2,4}`, `^.{2,5}$`, `a(?!b)`, `^[^c]*$`}
+	for range 150 {
+		b := newBuilder(10_000)
+		var list []*dfa
+		var want []int8
+		for range 1 + r.IntN(3) {
+			a, err := b.patternOf(texts[r.IntN(len(texts))])
+			require.NoError(t, err)
+			list, want = append(list, a.dfa), append(want, int8(r.IntN(3)-1))
+		}
+		p := b.product(list, want)
+		require.NoError(t, p.all())
+		lo := r.IntN(4)
+		hi, some := lo+r.IntN(3), false
+		eachWord("abcx\n", r.IntN(6), func(word string) {
+			meets := true
+			for k, d := range list {
+				meets = meets && (want[k] == 0 || d.matches(word) == (want[k] > 0))
+			}
+			if meets != p.matches(word) {
+				t.Errorf("%q: %v, seed %d", word, !meets, seed)
+			}
+		})
+		for n := lo; n <= hi; n++ {
+			eachWord("abcx\n", n, func(word string) { some = some || p.matches(word) })
+		}
+		got, known := b.product(list, want).accepts(lo, hi)
+		require.True(t, known)
+		require.Equal(t, some, got, "%d to %d characters, seed %d", lo, hi, seed)
+	}
+}
+
+// eachWord visits the words of n letters.
+func eachWord(letters string, n int, visit func(string)) {
+	if n == 0 {
+		visit("")
+		return
+	}
+	for _, c := range letters {
+		eachWord(letters, n-1, func(rest string) { visit(string(c) + rest) })
+	}
+}
+
+// An automaton that all grammars share is refused to those that may not have as many
+// states, whoever asked for it first.
+func TestSharedLimits(t *testing.T) {
+	const schema = `{"type":"string","pattern":"^(shared|limits){40}$"}`
+	for range 2 {
+		_, err := Compile([]byte(schema), Options{MaxStates: 50_000})
+		require.NoError(t, err)
+		_, err = Compile([]byte(schema), Options{MaxStates: 100})
+		require.ErrorIs(t, err, ErrTooLarge)
+	}
+}
