@@ -28,7 +28,8 @@ const (
 type node struct {
 	op     op
 	lo, hi byte
-	quoted bool // every string ends with the quote that closes a JSON string, its first such quote
+	quoted bool   // every string ends with the quote that closes a JSON string, its first such quote
+	seen   uint32 // by which of [needs]
 	id     int64
 	min    int // length of the shortest string; never for opFail
 	text   string
@@ -85,6 +86,7 @@ type builder struct {
 	rules       map[rule]*node
 	ids         []byte // to work with
 	lastID      int64
+	round       uint32 // of [builder.needs]
 	fail, empty *node
 	strings     map[string]*stringRule // by [stringSet.ruleName]
 	patterns    map[string]*automaton

@@ -155,7 +155,7 @@ func (g *Grammar) compile() error {
 	if list := slices.Concat(d.faults, c.faults); len(list) > 0 {
 		return &CompileError{list}
 	}
-	needs(g.start, true, map[*node]uint8{}, &g.needed)
+	g.b.needs(g.start, &g.needed)
 	return nil
 }
 

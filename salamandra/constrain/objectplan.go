@@ -223,13 +223,10 @@ func (c *compiler) sortByPatterns(o *objectSet, patterns []string) ([]*automaton
 	if err := all.all(); err != nil {
 		return nil, err
 	}
-	var sorted []*automaton
-	for _, sign := range all.signs(len(patterns)) {
-		d := all.dfa
-		d.accept = sign.states
-		a := newAutomaton(&d, len(d.accept))
-		a.each = sign.each
-		sorted = append(sorted, a)
+	each, states := all.signs(len(patterns))
+	sorted := newAutomata(&all.dfa, states)
+	for i, a := range sorted {
+		a.each = each[i]
 	}
 	return sorted, nil
 }

@@ -224,15 +224,17 @@ func (f membersFrom) shortest() int  { return f.measure() }
 func (f membersFrom) isQuoted() bool { return false }
 
 func (f membersFrom) parts() []*node {
-	list := []*node{marks("}" + f.o.open + f.o.comma + f.o.close)}
+	list := make([]*node, 1, 1+len(f.o.extras)+len(f.o.members))
 	for _, x := range f.o.extras {
 		list = append(list, x.member)
 	}
+	text := []byte("}" + f.o.open + f.o.comma + f.o.close)
 	for _, m := range f.o.members {
-		list = append(list, marks(m.key))
+		text = append(text, m.key...)
 		for _, v := range m.values {
 			list = append(list, v.value)
 		}
 	}
+	list[0] = marks(string(text))
 	return list
 }

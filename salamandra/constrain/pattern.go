@@ -152,12 +152,19 @@ func (p *patternBuilder) distinct() (readers []*syntax.Inst, of []int) {
 		of = append(of, -1)
 		switch inst.Op {
 		case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
-			name := fmt.Sprint(inst.Op, inst.Arg, inst.Rune)
-			if _, ok := known[name]; !ok {
-				known[name] = len(readers)
+			if i > 0 && len(readers) > 0 && sameRunes(inst, readers[len(readers)-1]) {
+				of[i] = len(readers) - 1 // a counted repetition
+				continue
+			}
+			name := binary.LittleEndian.AppendUint32([]byte{byte(inst.Op)}, inst.Arg)
+			for _, r := range inst.Rune {
+				name = binary.LittleEndian.AppendUint32(name, uint32(r))
+			}
+			if _, ok := known[string(name)]; !ok {
+				known[string(name)] = len(readers)
 				readers = append(readers, inst)
 			}
-			of[i] = known[name]
+			of[i] = known[string(name)]
 		case syntax.InstEmptyWidth:
 			if syntax.EmptyOp(inst.Arg)&(syntax.EmptyBeginLine|syntax.EmptyEndLine) != 0 {
 				p.sees |= 1
@@ -173,6 +180,11 @@ func (p *patternBuilder) distinct() (readers []*syntax.Inst, of []int) {
 		}
 	}
 	return readers, of
+}
+
+// sameRunes reports whether it is obvious that two instructions read the same.
+func sameRunes(x, y *syntax.Inst) bool {
+	return x.Op == y.Op && x.Arg == y.Arg && len(x.Rune) == len(y.Rune) && len(x.Rune) > 0 && &x.Rune[0] == &y.Rune[0]
 }
 
 // appendCuts appends where the characters that an instruction reads begin and end.

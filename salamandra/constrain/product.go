@@ -3,6 +3,7 @@ package constrain
 import (
 	"encoding/binary"
 	"slices"
+	"strconv"
 )
 
 // product runs automata together. States are made when they are asked for, in their
@@ -201,38 +202,26 @@ func (b *builder) anyOf(list []*dfa) (*dfa, error) {
 	return &p.dfa, err
 }
 
-// sign is the states that accept in which the same of some automata do.
-type sign struct {
-	each   []bool
-	states []bool
-}
-
-// signs sorts the states that accept by which of the first n of the list do.
-func (p *product) signs(n int) []sign {
-	var list []sign
-	each := make([]bool, len(p.list))
+// signs sorts the states that accept by which of the first n of the list do, and returns
+// which these are and the states.
+func (p *product) signs(n int) (each [][]bool, states [][]bool) {
+	now, known := make([]bool, len(p.list)), map[string]int{}
 	for q, accept := range p.accept {
 		if !accept {
 			continue
 		}
-		p.each(q, each)
-		i := slices.IndexFunc(list, func(s sign) bool { return slices.Equal(s.each, each[:n]) })
-		if i < 0 {
-			i = len(list)
-			list = append(list, sign{slices.Clone(each[:n]), make([]bool, len(p.accept))})
+		p.each(q, now)
+		p.key = p.key[:0]
+		for _, is := range now[:n] {
+			p.key = strconv.AppendBool(p.key, is)
 		}
-		list[i].states[q] = true
+		i, ok := known[string(p.key)]
+		if !ok {
+			i = len(each)
+			known[string(p.key)] = i
+			each, states = append(each, slices.Clone(now[:n])), append(states, make([]bool, len(p.accept)))
+		}
+		states[i][q] = true
 	}
-	slices.SortFunc(list, func(x, y sign) int { return slices.CompareFunc(x.each, y.each, compareBools) })
-	return list
-}
-
-func compareBools(x, y bool) int {
-	switch {
-	case x == y:
-		return 0
-	case y:
-		return -1
-	}
-	return 1
+	return each, states
 }

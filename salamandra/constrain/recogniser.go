@@ -12,9 +12,8 @@ type automaton struct {
 	sets  []charSet // of characters that lead from one state to another
 	edges []edge
 	from  []int32 // the edges of state q are edges[from[q]:from[q+1]]
-	// The least bytes after each state, without the quote; noLength where no end is
-	// known, and in no state an edge leads to.
-	free    []int32
+	free  []int32 // the least bytes after each state, without the quote; noLength for no end
+
 	longest int     // characters of the longest string, unbounded if there is none
 	bytes   []*node // that strings may need to be completed, for [needs]
 	made    int     // states before it was minimal
@@ -33,20 +32,50 @@ type charSet struct {
 // noLength is the length of what there is none of.
 const noLength = math.MaxInt32
 
-// edgesOf are those that lead from state q to an end.
+// edgesOf are those that lead from state q to others, some of which may have no end.
 func (a *automaton) edgesOf(q int) []edge { return a.edges[a.from[q]:a.from[q+1]] }
 
 // newAutomaton makes a dfa ready, made with as many states.
 func newAutomaton(d *dfa, made int) *automaton {
 	a := &automaton{dfa: d.minimal(), made: made}
 	a.link()
+	a.measure()
+	return a
+}
+
+// newAutomata makes ready a dfa that accepts in any of several sets of states. Where
+// they are many they have its states in common, more than each needs.
+func newAutomata(d *dfa, sets [][]bool) []*automaton {
+	var list []*automaton
+	if len(sets) <= fewSets {
+		for _, states := range sets {
+			one := *d
+			one.accept = states
+			list = append(list, newAutomaton(&one, d.states()))
+		}
+		return list
+	}
+	all := &automaton{dfa: d.narrow(), made: d.states()}
+	all.link()
+	for _, states := range sets {
+		of, one := *all.dfa, *all
+		of.accept, one.dfa = states, &of
+		one.measure()
+		list = append(list, &one)
+	}
+	return list
+}
+
+// fewSets is up to how many sets of states are worth an automaton each.
+const fewSets = 16
+
+// measure finds what depends on where the automaton accepts.
+func (a *automaton) measure() {
 	a.free = a.ends()
 	for a.relax(a.free, a.free) {
 	}
-	a.cut()
 	a.longest = a.measureLongest()
 	a.bytes = a.needed()
-	return a
 }
 
 // needed is nodes of the bytes that strings may need to be completed.
@@ -54,7 +83,7 @@ func (a *automaton) needed() []*node {
 	var bytes [256]bool
 	done := make([]bool, len(a.sets))
 	for _, e := range a.edges {
-		if !done[e.set] {
+		if !done[e.set] && a.free[e.to] != noLength {
 			done[e.set] = true
 			markChars(a.sets[e.set].ranges, &bytes)
 		}
@@ -113,21 +142,6 @@ func (a *automaton) charSet(classes []byte, in []bool) charSet {
 	return charSet{ranges, int32(leastBytes(ranges))}
 }
 
-// cut leaves out the edges to where no end is known.
-func (a *automaton) cut() {
-	kept, begin := a.edges[:0], int32(0)
-	for q := range a.states() {
-		end := a.from[q+1]
-		for _, e := range a.edges[begin:end] {
-			if a.free[e.to] != noLength {
-				kept = append(kept, e)
-			}
-		}
-		begin, a.from[q+1] = end, int32(len(kept))
-	}
-	a.edges = kept
-}
-
 // ends is the lengths where only the end is known: 0 in the states that accept.
 func (a *automaton) ends() []int32 {
 	row := make([]int32, a.states())
@@ -165,6 +179,9 @@ func (a *automaton) measureLongest() int {
 		known[q] = open
 		best := 1
 		for _, e := range a.edgesOf(q) {
+			if a.free[e.to] == noLength {
+				continue
+			}
 			n := visit(int(e.to))
 			if n == open {
 				return open
@@ -221,6 +238,9 @@ func (b *builder) recognisers(name string, make func() ([]*automaton, error)) ([
 	size := 100 + len(name)
 	for _, a := range list {
 		size += a.size()
+	}
+	if size > maxKept/4 {
+		return list, nil
 	}
 	kept.mu.Lock()
 	defer kept.mu.Unlock()

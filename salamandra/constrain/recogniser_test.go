@@ -27,10 +27,11 @@ func TestCharacterBytes(t *testing.T) {
 		for i := 0; i < len(cuts); i += 2 {
 			ranges = append(ranges, runeRange{cuts[i], cuts[i+1]})
 		}
-		n := newBuilder(10_000).chars(ranges)
+		b := newBuilder(10_000)
+		n := b.chars(ranges)
 		require.Equal(t, n.min, leastBytes(ranges), "%v, seed %d", ranges, seed)
 		var want, got [256]bool
-		needs(n, true, map[*node]uint8{}, &want)
+		b.needs(n, &want)
 		markChars(ranges, &got)
 		require.Equal(t, want, got, "%v, seed %d", ranges, seed)
 	}

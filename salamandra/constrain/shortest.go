@@ -40,21 +40,31 @@ func (b *builder) shortestLetter(n *node) byte {
 	return least
 }
 
-// needs marks the bytes that the shortest completions are spelt with, from n on,
-// which is left out unless first, and from every state that answers of n lead
-// to; some more may be marked. All others are bytes that an answer may hold and
-// can do without.
-// Seen says of nodes whether they were looked at: 1 as one that is left out, 2 as a
-// first one.
-func needs(n *node, first bool, seen map[*node]uint8, bytes *[256]bool) {
-	how := uint8(1)
-	if first {
-		how = 2
+// needs marks the bytes that the shortest completions are spelt with, from the start on
+// and from every state that its answers lead to; some more may be marked. All others are
+// bytes that an answer may hold and can do without.
+func (b *builder) needs(start *node, bytes *[256]bool) {
+	b.round += 4
+	needs(start, true, b.round, bytes)
+}
+
+// needs marks the bytes from n on, which is left out unless first. Nodes are seen in a
+// round as one that is left out, 1, or as a first one, 2; those that no builder made
+// lead to no others.
+func needs(n *node, first bool, round uint32, bytes *[256]bool) {
+	if n.id != 0 {
+		how := uint32(1)
+		if first || n.op == opRule {
+			how = 2
+		}
+		if n.seen&^3 != round {
+			n.seen = round
+		}
+		if n.seen&how != 0 {
+			return
+		}
+		n.seen |= how
 	}
-	if seen[n]&how != 0 {
-		return
-	}
-	seen[n] |= how
 	switch n.op {
 	case opText:
 		for i := range len(n.text) {
@@ -63,15 +73,15 @@ func needs(n *node, first bool, seen map[*node]uint8, bytes *[256]bool) {
 	case opByte:
 		bytes[n.lo] = bytes[n.lo] || first // see shortestStep
 	case opSeq:
-		needs(n.a, first, seen, bytes)
-		needs(n.b, true, seen, bytes)
+		needs(n.a, first, round, bytes)
+		needs(n.b, true, round, bytes)
 	case opAlt:
 		for _, x := range n.alts {
-			needs(x, first && x.min == n.min, seen, bytes)
+			needs(x, first && x.min == n.min, round, bytes)
 		}
 	case opRule:
 		for _, x := range n.rule.parts() {
-			needs(x, true, seen, bytes)
+			needs(x, true, round, bytes)
 		}
 	}
 }

@@ -182,6 +182,9 @@ func (f stringFrom) expand(b *builder) *node {
 			return b.alt(append(list, b.pair(f.s.anyChar, b.ruled(f.after(0))))...)
 		}
 		for _, e := range f.s.of.edgesOf(f.q) {
+			if f.s.of.free[e.to] == noLength {
+				continue
+			}
 			list = append(list, b.pair(f.s.charsOf(b, e), b.ruled(f.after(int(e.to)))))
 		}
 	}
