@@ -117,9 +117,13 @@ func multiply(p Product, r0, r1, c0, c1, n, k int) {
 		k0, k1 := piece*k/pieces, (piece+1)*k/pieces
 		for c := c0; c < c1; c += tileColumns {
 			width := min(tileColumns, c1-c)
-			panel := s.pack(p.B.from(k0, c), k1-k0, width)
-			for r := r0; r < r1; r += tileRows {
-				high := min(tileRows, r1-r)
+			b := p.B.from(k0, c)
+			if b.Panels > 0 && b.Whole != nil && wholeTiles(p.C[r0*n+c:], n, a, r1-r0, k0, k1, b.Whole) {
+				continue
+			}
+			panel := s.pack(b, k1-k0, width)
+			for r, high := r0, 0; r < r1; r += high {
+				high = tileHeight(r1 - r)
 				rows := a.Data[(r-r0)*a.Row+k0:]
 				if width == tileColumns {
 					tile(high, p.C[r*n+c:], n, rows, a.Row, panel, k1-k0, piece > 0)
@@ -138,6 +142,27 @@ func multiply(p Product, r0, r1, c0, c1, n, k int) {
 			}
 		}
 	}
+}
+
+// wholeTiles are the tiles of some rows of a and a panel of whole numbers, of the terms
+// from k0 to k1. It says false where there are no kernels for these.
+func wholeTiles(c []float32, ldc int, a Matrix, rows, k0, k1 int, panel []int8) bool {
+	for r, high := 0, 0; r < rows; r += high {
+		high = tileHeight(rows - r)
+		if !wholeTile(high, c[r*ldc:], ldc, a.Data[r*a.Row+k0:], a.Row, panel, k1-k0, k0 > 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// tileHeight is how many of the rows left a tile takes. Less than four take a kernel as
+// long as four, so that two share what would leave so few.
+func tileHeight(left int) int {
+	if left > tileRows && left < tileRows+4 {
+		return (left + 1) / 2
+	}
+	return min(tileRows, left)
 }
 
 // copyRows copies a view to float32, by rows.

@@ -70,15 +70,20 @@ func (b buckets) size(w int, least size) size {
 	return list[at] // a step is at most the last one
 }
 
+// exactSize leaves out a third of the places at most: beside powers of two there are
+// those and a half.
 func exactSize(w int, least size) size {
+	n := roundTo(least.n, 1, 2)
+	if n%4 == 0 && least.n <= n/4*3 {
+		n = n / 4 * 3
+	}
 	if w == 1 {
-		n := roundTo(least.n, 1, 4)
 		return size{n, n}
 	}
 	if least.s > 1 {
-		least.s = roundTo(least.s, chunkShared, 4)
+		least.s = roundTo(least.s, 4, 4)
 	}
-	return size{roundTo(least.n, w, 2), least.s}
+	return size{max(n, w), least.s}
 }
 
 // choices is how many tokens can be chosen in a step of n places of w rows. All
