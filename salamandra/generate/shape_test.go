@@ -50,3 +50,18 @@ func TestShapesAreFew(t *testing.T) {
 		}
 	}
 }
+
+// TestExactShapes: where shapes cost nothing a third of the places are idle at most.
+func TestExactShapes(t *testing.T) {
+	b := buckets{exact: true}
+	for n := 1; n <= chunkAlone; n++ {
+		if z := b.size(1, size{n, n}); z.n < n || z.s != z.n || 2*z.n > 3*n {
+			t.Errorf("%d tokens of a row get %v", n, z)
+		}
+		for s := 1; s <= min(n, chunkLong); s++ {
+			if z := b.size(8, size{n, s}); z.n < max(n, 8) || z.s < s || 2*z.n > 3*max(n, 8) {
+				t.Errorf("%d tokens of 8 rows, %d of one, get %v", n, s, z)
+			}
+		}
+	}
+}
