@@ -151,10 +151,11 @@ func (m *Model) other(ctx context.Context, adapterDir string) (next *variant, er
 	return next, nil
 }
 
-// Warm computes what all questions begin with, compiles every program that
-// questions can ask for, and answers some, so that the first questions, alone or
-// many at once, take no longer than later ones. [Open] does so unless told
-// otherwise.
+// Warm computes what all questions begin with, compiles the programs that questions
+// of up to 512 tokens with their answers ask for, and answers one, so that the first
+// questions, alone or many at once, take no longer than later ones. What longer ones
+// ask for is compiled afterwards, while there are no questions. [Open] does so unless
+// told otherwise.
 func (m *Model) Warm(ctx context.Context) error {
 	for {
 		v, err := m.warm(ctx)

@@ -70,7 +70,8 @@ type Options struct {
 	// flag for "Base" or "AllowDrift", for errors.
 	Name func(field string) string
 	// Warn, if not nil, is called with what a person should know: an adapter
-	// that has no effect, a prompt that differs from training.
+	// that has no effect, a prompt that differs from training. It may be called by
+	// several goroutines.
 	Warn func(message string)
 	// Progress, if not nil, is called while files are fetched and loaded and
 	// programs compiled: phase says what is done ("loading models/base"), done and

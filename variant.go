@@ -25,6 +25,8 @@ type variant struct {
 
 	warming sync.Mutex
 	warm    atomic.Bool
+	rest    sync.WaitGroup // compiles what few questions ask for, until stop
+	stop    context.CancelFunc
 
 	mu    sync.Mutex
 	users int
@@ -74,8 +76,18 @@ func (v *variant) makeWarm(ctx context.Context) error {
 		Context: v.base.context(), MaxNewTokens: v.base.opts.MaxNewTokens,
 		Progress: v.base.opts.progress,
 	})
-	v.warm.Store(err == nil)
-	return err
+	if err != nil {
+		return err
+	}
+	v.warm.Store(true)
+	rest, stop := context.WithCancel(context.WithoutCancel(ctx))
+	v.stop = stop
+	v.rest.Go(func() {
+		if err := v.generator.CompileRest(rest); err != nil && rest.Err() == nil {
+			v.base.opts.warn(fmt.Sprintf("compiling what long answers need: %v", err))
+		}
+	})
+	return nil
 }
 
 // hold begins a use of the variant, release ends it.
@@ -99,6 +111,10 @@ func (v *variant) release() {
 }
 
 func (v *variant) free() error {
+	if v.stop != nil {
+		v.stop()
+		v.rest.Wait()
+	}
 	if v.generator != nil {
 		v.generator.Close()
 	}

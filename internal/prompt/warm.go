@@ -2,8 +2,6 @@ package prompt
 
 import (
 	"context"
-	"errors"
-	"sync"
 	"time"
 
 	"github.com/impulse-salamandra/finetune/salamandra/generate"
@@ -21,11 +19,8 @@ type Engine interface {
 	Compile(ctx context.Context, progress func(phase string, done, total int64)) error
 }
 
-// warmAnswers is how long answers are computed for nothing but to warm up.
-const warmAnswers = 10 * time.Second
-
-// warmTogether is how many answers are computed together to warm up.
-const warmTogether = 8
+// warmAnswer is how long an answer is computed for nothing but to warm up.
+const warmAnswer = 2 * time.Second
 
 // Warming says what questions may ask for.
 type Warming struct {
@@ -36,9 +31,8 @@ type Warming struct {
 }
 
 // Warm brings an engine to the speed that it has later for the questions of the
-// contract: it computes the prefix, compiles all programs, and answers questions,
-// one alone and several at once, for what is made on first use: the schema's
-// masks, and the memory of programs.
+// contract: it computes the prefix, compiles programs, and answers a question for
+// what is made on first use, as the schema's masks are.
 func (p *Prompt) Warm(ctx context.Context, e Engine, w Warming) error {
 	if len(p.prefix) > 1 {
 		if err := e.Warm(ctx, p.prefix); err != nil {
@@ -57,39 +51,28 @@ func (p *Prompt) Warm(ctx context.Context, e Engine, w Warming) error {
 	}
 	if compiled == 0 { // as on the Go backend, whose first answers are as fast as any
 		w.MaxNewTokens = min(2, w.MaxNewTokens)
-		return p.answer(ctx, e, w, 1)
 	}
-	return errors.Join(p.answer(ctx, e, w, 1), p.answer(ctx, e, w, warmTogether))
+	return p.answer(ctx, e, w)
 }
 
-// answer answers n questions at once, for some time.
-func (p *Prompt) answer(ctx context.Context, e Engine, w Warming, n int) error {
-	some, cancel := context.WithTimeout(ctx, warmAnswers)
-	defer cancel()
-	faults := make([]error, n)
-	var group sync.WaitGroup
-	for i := range n {
-		group.Go(func() {
-			question := string(rune('a' + i))
-			ids, err := p.Question(question)
-			if err != nil {
-				faults[i] = err
-				return
-			}
-			r := generate.Request{Prompt: ids, Sampling: generate.Greedy(), StopTokens: p.Tokens.Stop}
-			r.MaxNewTokens = min(w.MaxNewTokens, w.Context-len(ids))
-			if r.MaxNewTokens < 1 {
-				return // no question fits
-			}
-			if m, err := p.Constraint(question, ""); err == nil && m.Shortest() <= r.MaxNewTokens {
-				r.Constraint = m
-			}
-			_, faults[i] = e.Do(some, r)
-		})
+// answer answers a question, for some time.
+func (p *Prompt) answer(ctx context.Context, e Engine, w Warming) error {
+	ids, err := p.Question("a")
+	if err != nil {
+		return err
 	}
-	group.Wait()
-	if ctx.Err() == nil && some.Err() != nil {
+	r := generate.Request{Prompt: ids, Sampling: generate.Greedy(), StopTokens: p.Tokens.Stop}
+	r.MaxNewTokens = min(w.MaxNewTokens, w.Context-len(ids))
+	if r.MaxNewTokens < 1 {
+		return nil // no question fits
+	}
+	if m, err := p.Constraint("a", ""); err == nil && m.Shortest() <= r.MaxNewTokens {
+		r.Constraint = m
+	}
+	some, cancel := context.WithTimeout(ctx, warmAnswer)
+	defer cancel()
+	if _, err = e.Do(some, r); ctx.Err() == nil && some.Err() != nil {
 		return nil // slow, but warm
 	}
-	return errors.Join(faults...)
+	return err
 }

@@ -59,8 +59,8 @@ func (f *fakeEngine) Do(ctx context.Context, r generate.Request) (generate.Gener
 	}
 }
 
-// TestWarm: the prefix, then the programs, then an answer alone and eight
-// together, within the schema and the context. Where nothing is compiled, one
+// TestWarm: the prefix, then the programs, then an answer within the schema and the
+// context. Where nothing is compiled, one
 // short answer does. A slow engine is warm as well, and a broken one is reported.
 func TestWarm(t *testing.T) {
 	tok, err := tokenizer.Load(salamandratest.Reference(t, "models", "tiny-gqa"))
@@ -80,10 +80,10 @@ func TestWarm(t *testing.T) {
 		tokens int
 		err    error
 	}{
-		{"compiled", &fakeEngine{programs: 2}, "warm compile" + strings.Repeat(" do", 9), 64, nil},
+		{"compiled", &fakeEngine{programs: 2}, "warm compile do", 64, nil},
 		{"nothing to compile", &fakeEngine{}, "warm compile do", 2, nil},
-		{"slow", &fakeEngine{programs: 2, takes: time.Hour}, "warm compile" + strings.Repeat(" do", 9), 64, nil},
-		{"broken", &fakeEngine{programs: 2, fail: broken}, "warm compile" + strings.Repeat(" do", 9), 64, broken},
+		{"slow", &fakeEngine{programs: 2, takes: time.Hour}, "warm compile do", 64, nil},
+		{"broken", &fakeEngine{programs: 2, fail: broken}, "warm compile do", 64, broken},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestWarm(t *testing.T) {
 				if r.MaxNewTokens != row.tokens || (r.Constraint != nil) != (row.tokens > 2) || progress != row.engine.programs {
 					t.Errorf("%d tokens, constraint %v, %d programs", r.MaxNewTokens, r.Constraint != nil, progress)
 				}
-				if took := time.Since(begun); took > 20*time.Second {
+				if took := time.Since(begun); took > 2*time.Second {
 					t.Errorf("took %v", took)
 				}
 			})

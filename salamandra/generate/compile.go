@@ -17,21 +17,20 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra"
 )
 
-// Compile compiles ahead of time all programs that requests can ask for: steps of
-// one request and of Slots, of every size, for answers of up to MaxLength. It runs
-// them once too, for up to ten seconds, since executors make some of what they
-// need only then. After it no request waits for the compiler, unless a longer
-// prefix is warmed or [Generator.Swap] brings an adapter of another structure.
-// Requests may run meanwhile.
+// Compile compiles ahead of time the programs that most requests ask for: steps of
+// one request and of Slots, of every size, for up to 512 tokens of a request behind
+// its prefix. It runs them once too, for up to ten seconds, since executors make some
+// of what they need only then. After it no such request waits for the compiler, unless
+// a longer prefix is warmed or [Generator.Swap] brings an adapter of another structure.
+// [Generator.CompileRest] does the same for longer ones. Requests may run meanwhile.
 //
 // Warm the prefixes first: from here on all prefixes have the length of the
 // longest one, and what is found by itself that prompts share is kept up to that
 // length only. On the Go backend, where programs cost next to nothing, Compile
 // does nothing.
 //
-// Progress, if not nil, is called after each program, never twice at the same
-// time. There are 11 programs, 5 with one slot, for each length of the cache: up
-// to 512 tokens, 2,048, 8,192, ...
+// Progress, if not nil, is called after each step of the 11 there are, 5 with one
+// slot, never twice at the same time.
 func (g *Generator) Compile(ctx context.Context, progress func(phase string, done, total int64)) error {
 	if g.exact() {
 		return ctx.Err()
@@ -39,15 +38,8 @@ func (g *Generator) Compile(ctx context.Context, progress func(phase string, don
 	if err := g.do(ctx, g.fixPrefixes); err != nil {
 		return err
 	}
-	g.mu.Lock()
-	b, adapter, ps := g.buckets(), g.variant.adapter, g.programs.share(g.model)
-	g.mu.Unlock()
+	adapter, ps, steps, _ := g.ahead()
 	defer ps.close()
-	widths := []int{1}
-	if g.Slots > 1 {
-		widths = append(widths, g.Slots)
-	}
-	steps := b.shapes(widths...)
 	var mu sync.Mutex
 	var rehearsed time.Duration
 	done := 0
@@ -57,7 +49,7 @@ func (g *Generator) Compile(ctx context.Context, progress func(phase string, don
 			err = ps.compile(adapter, s)
 		}
 		mu.Lock()
-		rehearse := err == nil && rehearsed < rehearsals && (s.m == b.room(1) || ps.cacheBytes(s) < rehearsalBytes)
+		rehearse := err == nil && rehearsed < rehearsals
 		mu.Unlock()
 		begun := time.Now()
 		if rehearse {
@@ -76,12 +68,68 @@ func (g *Generator) Compile(ctx context.Context, progress func(phase string, don
 	})
 }
 
-// Bounds of running programs before they are needed: time in all, and memory of a
-// cache that is longer than most requests need.
-const (
-	rehearsals     = 10 * time.Second
-	rehearsalBytes = 1 << 30
-)
+// CompileRest compiles, after [Generator.Compile], what requests of more tokens ask
+// for, up to MaxLength: one program after the other, and only while there is no
+// request, which it would slow down. It returns ctx's error if that ends first, and
+// an error once the generator is closed.
+func (g *Generator) CompileRest(ctx context.Context) error {
+	if g.exact() {
+		return ctx.Err()
+	}
+	adapter, ps, _, steps := g.ahead()
+	defer ps.close()
+	defer context.AfterFunc(ctx, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.idle.Broadcast()
+	})()
+	for _, s := range steps {
+		if err := g.whenIdle(ctx, func() error { return ps.compile(adapter, s) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ahead returns what there is to compile: steps of the smallest room, and those of
+// the larger ones.
+func (g *Generator) ahead() (adapter salamandra.Adapter, ps *programs, steps, rest []stepShape) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	widths := []int{1}
+	if g.Slots > 1 {
+		widths = append(widths, g.Slots)
+	}
+	all := g.buckets().shapes(widths...)
+	n := slices.IndexFunc(all, func(s stepShape) bool { return s.m > all[0].m })
+	if n < 0 {
+		n = len(all)
+	}
+	return g.variant.adapter, g.programs.share(g.model), all[:n], all[n:]
+}
+
+// whenIdle calls f once there is no request, and for one at a time of the generators
+// that share programs.
+func (g *Generator) whenIdle(ctx context.Context, f func() error) error {
+	g.mu.Lock()
+	for g.running && ctx.Err() == nil {
+		g.idle.Wait()
+	}
+	closed := g.closed
+	g.mu.Unlock()
+	if closed {
+		return errClosed
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	g.programs.rest.Lock()
+	defer g.programs.rest.Unlock()
+	return f()
+}
+
+// rehearsals is how long programs are run before they are needed, in all.
+const rehearsals = 10 * time.Second
 
 // open returns errClosed once the generator is closed.
 func (g *Generator) open() error {
@@ -186,15 +234,6 @@ func (ps *programs) layers(w, places, layers int) []shapes.Shape {
 	config := ps.model.Config
 	shape := shapes.Make(ps.model.DType(), config.NumKeyValueHeads, w, places, config.HeadDim)
 	return slices.Repeat([]shapes.Shape{shape}, 2*layers)
-}
-
-// cacheBytes is the memory of the cache of a step.
-func (ps *programs) cacheBytes(s stepShape) int64 {
-	n := int64(0)
-	for _, shape := range ps.layers(s.w, s.m, ps.model.Config.NumHiddenLayers) {
-		n += int64(shape.ByteSize())
-	}
-	return n
 }
 
 // writeProgram is the program that puts the keys and values of n tokens into a

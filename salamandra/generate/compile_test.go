@@ -187,6 +187,84 @@ func TestFirstAnswerCompilesFew(t *testing.T) {
 	}
 }
 
+// TestCompileRest: after it requests of any length compile nothing. It waits while
+// there are requests, and ends with its context and with the generator.
+func TestCompileRest(t *testing.T) {
+	b := salamandratest.XLA(t)
+	if b == nil {
+		t.Skip("the Go backend compiles nothing ahead: set GOMLX_BACKEND=xla:/path/to/plugin.so")
+	}
+	m := salamandratest.Load(t, b, salamandratest.Random(t, salamandratest.Shape{
+		Vocabulary: 64, Hidden: 16, Intermediate: 16, Layers: 2, Heads: 2, KVHeads: 1,
+	}))
+	g := generate.New(m, nil)
+	defer g.Close()
+	g.Slots, g.MaxLength = 2, 700
+	if err := errors.Join(g.Compile(t.Context(), nil), g.CompileRest(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	compiled := g.Compiled()
+	for _, n := range []int{1, 130} {
+		if _, err := g.Do(t.Context(), request(slices.Repeat([]int32{7, 8, 9, 10, 11}, n), 20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := g.Compiled() - compiled; n > 0 {
+		t.Errorf("%d programs compiled by requests", n)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	busy, ended := request(sequence32(5), 1), make(chan error)
+	busy.OnToken = func(int32) { cancel(); <-ended }
+	asked := make(chan error)
+	go func() {
+		_, err := g.Do(t.Context(), busy)
+		asked <- err
+	}()
+	<-ctx.Done()
+	if err := g.CompileRest(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want %v", err, context.Canceled)
+	}
+	close(ended)
+	if err := <-asked; err != nil {
+		t.Error(err)
+	}
+	g.Close()
+	if err := g.CompileRest(t.Context()); err == nil || !strings.Contains(err.Error(), "generator closed") {
+		t.Errorf("%v, want one that says it is closed", err)
+	}
+}
+
+// TestAloneAfterMany: a request that is left alone by those before it, without a
+// pause, is computed in a cache of one row.
+func TestAloneAfterMany(t *testing.T) {
+	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
+		m := salamandratest.Load(t, b, salamandratest.Reference(t, "models", "tiny-mha"))
+		g := generate.New(m, nil)
+		defer g.Close()
+		g.Slots = 2
+		var group sync.WaitGroup
+		held, err := g.Hold(3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 3 {
+			group.Go(func() {
+				if _, err := g.Do(t.Context(), request([]int32{1, 2, int32(3 + i)}, 4)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		if err := held(); err != nil {
+			t.Fatal(err)
+		}
+		if n := g.CacheRows(); n != 1 {
+			t.Errorf("the last of three requests had a cache of %d rows, want 1", n)
+		}
+	})
+}
+
 func sequence32(n int) []int32 {
 	list := make([]int32, n)
 	for i := range list {

@@ -73,10 +73,11 @@ func (g *Generator) next() ([]*task, *variant, bool) {
 	}
 	tasks := append([]*task{}, g.waiting[:n]...)
 	g.waiting = slices.Delete(g.waiting, 0, n)
-	if n == 0 && len(e.active()) == 0 {
-		if e.cache.w > 1 || e.cache.m > g.buckets().room(1) {
-			e.cache.free() // the next request may be alone
-		}
+	idle := len(e.active()) == 0
+	if idle && n <= 1 && (e.cache.w > 1 || e.cache.m > g.buckets().room(1)) {
+		e.cache.free() // the next request may be alone
+	}
+	if idle && n == 0 {
 		g.running = false
 		g.idle.Broadcast()
 		return nil, nil, false

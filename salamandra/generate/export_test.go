@@ -1,5 +1,10 @@
 package generate
 
+import (
+	"context"
+	"runtime"
+)
+
 // Compiled counts the programs that were compiled for g and the generators it
 // shares them with.
 func (g *Generator) Compiled() int {
@@ -25,3 +30,28 @@ func (g *Generator) KeptBytes() int64 {
 func (s Sampling) Candidates(logits []float32, history []int32) []candidate {
 	return s.candidates(logits, history)
 }
+
+// Hold has the engine wait until so many requests do.
+func (g *Generator) Hold(requests int) (wait func() error, err error) {
+	held := make(chan struct{})
+	t, err := g.submit(context.Background(), &task{job: func(*variant) error {
+		close(held)
+		for {
+			g.mu.Lock()
+			n := len(g.waiting)
+			g.mu.Unlock()
+			if n >= requests {
+				return nil
+			}
+			runtime.Gosched()
+		}
+	}})
+	if err != nil {
+		return nil, err
+	}
+	<-held
+	return func() error { _, err := t.wait(); return err }, nil
+}
+
+// CacheRows is how many rows the cache has, of a generator without requests.
+func (g *Generator) CacheRows() int { return g.engine.cache.w }

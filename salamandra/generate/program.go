@@ -26,6 +26,7 @@ type sharedPrograms struct {
 	mu    sync.Mutex
 	known map[string]*salamandra.Program
 	users int
+	rest  sync.Mutex // held to compile by CompileRest
 }
 
 func newPrograms(m *salamandra.Model) *programs {
@@ -114,7 +115,7 @@ func (ps *programs) step(a salamandra.Adapter, s stepShape) (p stepPrograms, err
 	name := s.String()
 	p.embed.takes = []shapes.Shape{ps.model.TokensShape(s.n)}
 	p.block.takes = append([]shapes.Shape{x, numbers}, ps.caches(s, 1)...)
-	p.head.takes = []shapes.Shape{x, numbers, masks}
+	p.head.takes = []shapes.Shape{x, shapes.Make(dtypes.Int32, s.r), masks}
 	if p.embed.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("embed N=%d", s.n), embed); err != nil {
 		return p, err
 	}
@@ -124,8 +125,8 @@ func (ps *programs) step(a salamandra.Adapter, s stepShape) (p stepPrograms, err
 	}); err != nil {
 		return p, err
 	}
-	p.head.Program, err = ps.get(ps.ends, nil, "head "+name, func(t salamandra.Transformer, args []*Node) []*Node {
-		return s.choose(t, args[0], s.inputs(args[1]), args[2])
+	p.head.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("head N=%d R=%d", s.n, s.r), func(t salamandra.Transformer, args []*Node) []*Node {
+		return choose(t, args[0], args[1], args[2])
 	})
 	return p, err
 }
@@ -173,7 +174,7 @@ func (ps *programs) runStep(a salamandra.Adapter, l *layout, cache *kvCache, pre
 	if err != nil {
 		return stepResult{}, err
 	}
-	out, err := p.head.Call(salamandra.Donate(x), numbers, masks)
+	out, err := p.head.Call(salamandra.Donate(x), l.last, masks)
 	if err != nil {
 		finalize(kv)
 		return stepResult{}, err
@@ -215,7 +216,7 @@ func chosen(best, logits *tensors.Tensor, kv []*tensors.Tensor) (stepResult, err
 func (s stepShape) build(t salamandra.Transformer, args []*Node) []*Node {
 	in := s.inputs(args[1])
 	x, kv := s.blocks(t, t.Embed(args[0]), in, args[3:])
-	return append(s.choose(t, x, in, args[2]), kv)
+	return append(choose(t, x, in.last, args[2]), kv)
 }
 
 // inputs cuts the vector of numbers.
@@ -241,10 +242,10 @@ func (s stepShape) blocks(t salamandra.Transformer, x *Node, in parts[*Node], ca
 	return x, Stack(a.KV, 0)
 }
 
-// choose returns the likeliest allowed tokens and the logits.
-func (s stepShape) choose(t salamandra.Transformer, x *Node, in parts[*Node], masks *Node) []*Node {
-	if s.r != s.n || s.w > 1 || s.n > 1 {
-		x = Gather(x, ExpandAxes(in.last, -1))
+// choose returns the likeliest allowed tokens after the last ones, [R], and the logits.
+func choose(t salamandra.Transformer, x, last, masks *Node) []*Node {
+	if x.Shape().Dim(0) > 1 {
+		x = Gather(x, ExpandAxes(last, -1))
 	}
 	logits := t.Logits(x)
 	allowed := unpack(masks, t.Config.VocabSize)
