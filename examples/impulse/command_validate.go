@@ -221,7 +221,7 @@ func (o *validateOptions) scoreFile(t *testSet, out io.Writer) ([]report.Run, er
 // ask asks the model and scores its answers. With an error it returns what was
 // answered by then.
 func (o *validateOptions) ask(ctx context.Context, dev *device.Device, t *testSet, out, log io.Writer) ([]report.Run, error) {
-	m, err := o.open(ctx, finetune.Options{Device: dev, Slots: o.BatchSize, MaxNewTokens: o.Generate.MaxNewTokens, NoWarmUp: true}, out, log)
+	m, err := o.open(ctx, finetune.Options{Device: dev, Slots: min(o.BatchSize, len(t.cases)), MaxNewTokens: o.Generate.MaxNewTokens, NoWarmUp: true}, out, log)
 	if err != nil {
 		return nil, err
 	}
