@@ -62,7 +62,9 @@
 // States are made when an answer first comes to them, and so are their masks.
 // The masks inside strings, which walk the whole vocabulary, are shared by all
 // strings without a pattern, in all grammars made by [Grammar.With]; the other
-// states see few tokens.
+// states see few tokens. The automata of patterns and formats are made while compiling
+// and shared by all grammars, up to 32 MB of them; limits of states and time are those
+// of a first use.
 //
 // Schemas of strangers are compiled with [UntrustedOptions], which bound size,
 // counts, states, time, and the work for one answer. No reference leads out of the schema, so that nothing

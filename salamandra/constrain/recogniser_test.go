@@ -3,6 +3,7 @@ package constrain
 import (
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -95,4 +96,26 @@ func TestSharedLimits(t *testing.T) {
 		_, err = Compile([]byte(schema), Options{MaxStates: 100})
 		require.ErrorIs(t, err, ErrTooLarge)
 	}
+}
+
+// Grammars that are compiled at the same time share automata, and each writes its own
+// answers.
+func TestSharedAtOnce(t *testing.T) {
+	const schema = `{"type":"object","patternProperties":{"^x[0-9]+$":{"type":"string","pattern":"^(at|once)+$"},"y$":{"format":"date"}},"additionalProperties":false}`
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			g, err := Compile([]byte(schema), Options{MaxStates: 50_000})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for text, want := range map[string]bool{`{"x1": "atonce", "y": "2024-02-29"}`: true, `{"x1": "atonc"}`: false, `{"x1y": "at"}`: false, `{"x1y": "2024-01-31"}`: true, `{"y": "2023-02-29"}`: false} {
+				if g.Match([]byte(text)) != want {
+					t.Errorf("%s: %v", text, !want)
+				}
+			}
+		})
+	}
+	group.Wait()
 }
