@@ -102,8 +102,9 @@ func (d *document) memberOf(o *objectSet, name string) *cond {
 
 // isNamed reports whether a name meets terms.
 func (d *document) isNamed(name string, terms []term) bool {
-	only := &stringSet{hi: unbounded, values: []string{name}}
-	return slices.ContainsFunc(d.setOf(d.cond(terms...)).strings, func(s *stringSet) bool { return len(d.valuesOf(s.and(only))) > 0 })
+	return slices.ContainsFunc(d.setOf(d.cond(terms...)).strings, func(s *stringSet) bool {
+		return (s.values == nil || slices.Contains(s.values, name)) && d.fitsString(s, name)
+	})
 }
 
 type nameKey struct {

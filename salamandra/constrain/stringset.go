@@ -91,15 +91,20 @@ func (d *document) valuesOf(s *stringSet) []string {
 	}
 	var list []string
 	for _, x := range s.values {
-		n := utf8.RuneCountInString(x)
-		if n >= s.lo && n <= s.hi && !slices.ContainsFunc(s.patterns, func(p pattern) bool {
-			a, err := d.b.patternOf(p.text)
-			return err == nil && a.matches(x) == p.not // what is wrong with a pattern is said where it stands
-		}) {
+		if d.fitsString(s, x) {
 			list = append(list, x)
 		}
 	}
 	return list
+}
+
+// fitsString reports whether a string meets s, its values left out of account.
+func (d *document) fitsString(s *stringSet, x string) bool {
+	n := utf8.RuneCountInString(x)
+	return n >= s.lo && n <= s.hi && !slices.Contains(s.others, x) && !slices.ContainsFunc(s.patterns, func(p pattern) bool {
+		a, err := d.b.patternOf(p.text)
+		return err == nil && a.matches(x) == p.not // what is wrong with a pattern is said where it stands
+	})
 }
 
 // notString returns the strings outside s, a part of v.
