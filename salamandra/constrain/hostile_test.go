@@ -58,6 +58,9 @@ func hostileSchemas() []hostile {
 		{"alternation", pattern(`^(` + strings.Repeat("una|dues|tres|", 1500) + `quatre)*$`)},
 		{"many patterns", object(many(900, `"k%d":{"type":"string","pattern":"^[^%[1]dx]{1,90}z"}`), "")},
 		{"many limits of numbers", object(many(800, `"k%d":{"type":"number","minimum":-%[1]d.12345,"maximum":9999%[1]d.777}`), "")},
+		{"many multiples", object(many(100, `"k%d":{"type":"number","multipleOf":19%03[1]d,"minimum":1,"not":{"multipleOf":3}}`), "")},
+		{"names by ten patterns", `{"type":"object","patternProperties":{` + many(10, `"%d":{"type":"integer","minimum":%[1]d}`) + `}}`},
+		{"schemas that lead to one another", `{"$ref":"#/$defs/a0","$defs":{` + many(8, `"a%d":{"anyOf":[{"type":"integer"},`+many(8, `{"type":"array","items":{"$ref":"#/$defs/a%d"},"minItems":1}`)+`]}`) + `}}`},
 	}
 }
 
