@@ -71,7 +71,7 @@ func UntrustedOptions() Options {
 type Grammar struct {
 	b      *builder
 	schema *document
-	shared map[emitKey]*node
+	shared map[emitKey]emitted
 	opts   Options
 	start  *node
 	needed [256]bool // bytes without which some answers could not be completed
@@ -96,7 +96,7 @@ func Compile(schema []byte, opts Options) (*Grammar, error) {
 	if opts.Timeout > 0 {
 		b.deadline = time.Now().Add(opts.Timeout)
 	}
-	g := &Grammar{b: b, schema: newDocument(root, b, opts), shared: map[emitKey]*node{}, opts: opts}
+	g := &Grammar{b: b, schema: newDocument(root, b, opts), shared: map[emitKey]emitted{}, opts: opts}
 	err = g.compile()
 	if b.late(0) {
 		return nil, &CompileError{[]*Fault{lateSchema.fault("", opts.Timeout)}}
@@ -133,7 +133,7 @@ func (g *Grammar) compile() error {
 	}
 	d := g.schema
 	c := &compiler{
-		b: g.b, document: d, layout: lines, shared: g.shared, memo: map[emitKey]*node{}, around: map[*cond]int{},
+		b: g.b, document: d, layout: lines, shared: g.shared, memo: map[emitKey]emitted{}, around: map[*cond]int{},
 		constants: map[string]*value{}, used: map[string]bool{}, accepted: map[string]bool{},
 	}
 	for _, path := range slices.Sorted(maps.Keys(g.opts.Constants)) {

@@ -17,12 +17,25 @@ type compiler struct {
 	constants map[string]*value
 	used      map[string]bool // constants with a place
 	accepted  map[string]bool // constants that their place allows
-	memo      map[emitKey]*node
-	shared    map[emitKey]*node // with no constant below
-	around    map[*cond]int     // how often the present place lies within values of a condition
+	memo      map[emitKey]emitted
+	shared    map[emitKey]emitted // with no constant below
+	around    map[*cond]int       // how often the present place lies within values of a condition
+	deepest   int                 // the depth that what is being made reaches
+	cut       bool                // whether it leaves out values that are nested too deep
 	faults    []*Fault
 	*document
 }
+
+// emitted is a node, and what it depends on its depth for: how many levels lie below,
+// and whether some were left out.
+type emitted struct {
+	n      *node
+	height int
+	cut    bool
+}
+
+// anyDepth stands for the depth where it makes no difference.
+const anyDepth = -1
 
 type emitKey struct {
 	cond  *cond
@@ -43,12 +56,29 @@ func (c *compiler) node(x *cond, depth int, path string) *node {
 	if len(c.constants) == 0 || path != "" && k.path == "" {
 		memo = c.shared
 	}
-	if n, ok := memo[k]; ok {
-		return n
+	e, ok := memo[k]
+	if !ok && c.layout.flat() {
+		e, ok = memo[emitKey{x, anyDepth, k.path}]
+		ok = ok && depth+e.height < maxNesting
 	}
-	if c.b.late(nodeWork) {
-		return c.b.empty
+	if !ok {
+		if c.b.late(nodeWork) {
+			return c.b.empty
+		}
+		deepest, cut := c.deepest, c.cut
+		c.deepest, c.cut = depth, false
+		e = emitted{c.newNode(x, depth, path), c.deepest - depth, c.cut}
+		c.deepest, c.cut = deepest, cut
+		if memo[k] = e; !e.cut {
+			memo[emitKey{x, anyDepth, k.path}] = e
+		}
 	}
+	c.deepest, c.cut = max(c.deepest, depth+e.height), c.cut || e.cut
+	return e.n
+}
+
+// newNode makes the node of a condition.
+func (c *compiler) newNode(x *cond, depth int, path string) *node {
 	s := c.setOf(x)
 	var list []*node
 	for _, scalar := range []struct {
@@ -74,10 +104,10 @@ func (c *compiler) node(x *cond, depth int, path string) *node {
 			list = append(list, c.object(x, o, depth, path))
 		}
 		c.around[x]--
+	} else if len(s.arrays)+len(s.objects) > 0 {
+		c.cut = true
 	}
-	n := c.b.alt(list...)
-	memo[k] = n
-	return n
+	return c.b.alt(list...)
 }
 
 // place is the schema that a fault of a condition is noted at.

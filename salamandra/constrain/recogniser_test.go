@@ -3,6 +3,7 @@ package constrain
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -118,4 +119,28 @@ func TestSharedAtOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// How deep values may be nested does not depend on the layout, nor on what else refers
+// to the same schema at other depths.
+func TestNestingByLayout(t *testing.T) {
+	const schema = `{"type":"array","items":{"anyOf":[{"$ref":"#/$defs/deep"},{"$ref":"#/$defs/list"},{"type":"array","items":{"type":"array","items":{"$ref":"#/$defs/deep"}}}]},
+		"$defs":{"list":{"type":"array","items":{"anyOf":[{"$ref":"#/$defs/list"},{"$ref":"#/$defs/deep"}]}},"deep":{"type":"object","properties":{"a":{"type":"array","items":{"type":"object","properties":{"b":{"type":"null"}}}}},"additionalProperties":false}}}`
+	flat := mustCompile(t, schema, Options{MaxStates: 50_000})
+	indented := mustCompile(t, schema, Options{Indent: 1, MaxStates: 50_000})
+	for _, leaf := range []string{``, `{}`, `{"a": []}`, `{"a": [{"b": null}]}`, `{"b": null}`} {
+		taken := 0
+		for n := 1; n < 30; n++ {
+			v, err := parseValue([]byte(strings.Repeat("[", n) + leaf + strings.Repeat("]", n)))
+			require.NoError(t, err)
+			yes := flat.Match(layout{item: ", ", key: ": "}.append(nil, v, 0))
+			require.Equal(t, yes, indented.Match(layout{indent: 1, item: ",", key: ": "}.append(nil, v, 0)), "%d around %s", n, leaf)
+			if yes {
+				taken = n
+			}
+		}
+		if want := leaf != `{"b": null}`; want != (taken >= 20 && taken < 29) {
+			t.Errorf("%s in up to %d arrays", leaf, taken)
+		}
+	}
 }

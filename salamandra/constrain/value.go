@@ -223,6 +223,9 @@ func newLayout(o Options) (layout, error) {
 // maxSeparator bounds a separator in bytes.
 const maxSeparator = 16
 
+// flat reports whether values are laid out alike at all depths.
+func (l layout) flat() bool { return l.free || l.indent == 0 }
+
 // lineBreak returns what comes before an item at a depth, first or not.
 func (l layout) lineBreak(depth int) string {
 	if l.free {
