@@ -116,7 +116,7 @@ func (p *patternBuilder) classify() {
 	reads := make([][]bool, len(readers))
 	var sign []byte
 	for i, lo := range cuts[:len(cuts)-1] {
-		sign = append(sign[:0], p.seen1(lo))
+		sign = append(sign[:0], p.seenKind(lo))
 		for _, inst := range readers {
 			sign = append(sign, 0)
 			if inst.MatchRune(lo) {
@@ -216,8 +216,8 @@ func kind(r rune) byte {
 	return 3
 }
 
-// seen1 is the kind of a character, as far as an assertion of the pattern looks at it.
-func (p *patternBuilder) seen1(r rune) byte {
+// seenKind is the kind of a character, as far as an assertion of the pattern looks at it.
+func (p *patternBuilder) seenKind(r rune) byte {
 	k := kind(r)
 	if k == 1 && p.sees&1 == 0 || k == 2 && p.sees&2 == 0 {
 		return 3
@@ -227,7 +227,7 @@ func (p *patternBuilder) seen1(r rune) byte {
 
 // id returns the number of a state, a new one if need be. What it holds is copied.
 func (p *patternBuilder) id(s patternState) int32 {
-	p.key = append(p.key[:0], p.seen1(s.prev))
+	p.key = append(p.key[:0], p.seenKind(s.prev))
 	if s.matched {
 		p.key[0] = 4
 	}
