@@ -16,9 +16,9 @@ type Bound struct {
 	// The same layer gets the same factors again, in the backward pass after the node
 	// after is there, and not nil.
 	Dropout func(layer int, x, after *Node) *Node
-	// Checkpoints keeps x·Aᵀ, R numbers a token, for the backward pass, where what is
-	// between the checkpoints of a [salamandra.Keep] is computed again.
-	Checkpoints bool
+	// Keep, if not nil, keeps x·Aᵀ, R numbers a token, for the backward pass, which
+	// computes again what is between those that a [salamandra.Keep] keeps.
+	Keep func(x *Node) *Node
 
 	layers *Layers
 }
@@ -111,8 +111,8 @@ func (b *Bound) low(i int, x, factorA, factorB *Node) lowRank {
 	}
 	l.mask, l.input = b.dropped(i, x, after)
 	l.inner = MulScalar(products.Linear(l.input, l.a), l.scale)
-	if b.Checkpoints {
-		l.inner = l.inner.Checkpoint()
+	if b.Keep != nil {
+		l.inner = b.Keep(l.inner)
 	}
 	return l
 }

@@ -299,9 +299,15 @@ func (l *Layers) Uniform() bool { return l.block() != nil }
 
 // BlockLinear implements salamandra.Adapter.
 func (l *Layers) BlockLinear(params []*graph.Node, block *graph.Node) func(name string, x *graph.Node, weight products.Weight) *graph.Node {
+	return l.BindBlock(params[0], block).Linear
+}
+
+// BindBlock is [Layers.Bind] of a uniform adapter for the block whose number is the
+// node block, a scalar int32: the layers have the names that they have in block 0.
+func (l *Layers) BindBlock(vector, block *graph.Node) *Bound {
 	own := l.block()
-	rows := graph.Reshape(params[0], l.blocks, own.size())
-	return own.Bind(graph.Gather(rows, graph.Reshape(block, 1))).Linear
+	rows := graph.Reshape(vector, l.blocks, own.size())
+	return own.Bind(graph.Gather(rows, graph.Reshape(block, 1)))
 }
 
 // block returns the layers of block 0 if those of all others are the same but for

@@ -42,9 +42,13 @@ func (a SharedPrefix) Positions(g *Graph) *Node {
 // The gradient computes the scores a second time: only the result and the
 // logarithms of the sums are kept for the backward pass.
 // Source: Dao et al. 2022, arXiv:2205.14135, appendix B.2.
-func (a SharedPrefix) Attend(layer int, q, k, v *Node) *Node {
+func (a SharedPrefix) Attend(_ int, q, k, v *Node) *Node { return a.attend(q, k, v, nil) }
+
+// attend is Attend, with what is kept for a program of the backward pass, if that is
+// another one.
+func (a SharedPrefix) attend(q, k, v *Node, kept *Kept) *Node {
 	if a.Fill > 0 {
-		return a.withoutFill(q, k, v, func(a SharedPrefix, q, k, v *Node) *Node { return a.Attend(layer, q, k, v) })
+		return a.withoutFill(q, k, v, func(a SharedPrefix, q, k, v *Node) *Node { return a.attend(q, k, v, kept) })
 	}
 	if n, nq := k.Shape().Dim(0), q.Shape().Dim(0); n != a.Tokens() || nq != n && nq != n-a.P {
 		panic(fmt.Errorf("salamandra: %d queries and %d keys, want %d + %d·%d", nq, n, a.P, a.B, a.S))
@@ -53,13 +57,12 @@ func (a SharedPrefix) Attend(layer int, q, k, v *Node) *Node {
 	var outs, logSums []*Node
 	for _, r := range a.split(q, k, v) {
 		out, logSum := r.attend()
-		outs, logSums = append(outs, joinQueries(out)), append(logSums, logSum)
+		outs, logSums = append(outs, joinQueries(out)), append(logSums, kept.value(logSum))
 	}
-	var out *Node // [N, H*D]
-	out = withGradient(joined(outs, 0), []*Node{q, k, v}, func(in []*Node, dOut *Node) []*Node {
+	out := kept.value(joined(outs, 0)) // [N, H*D]
+	return kept.withGradient(out, []*Node{q, k, v}, func(in []*Node, dOut *Node) []*Node {
 		return a.gradients(in, logSums, Reshape(out, dims...), Reshape(dOut, dims...))
 	})
-	return out
 }
 
 // withoutFill attends with all tokens but those that fill, whose result is zero.

@@ -18,9 +18,16 @@ func (t Transformer) attend(layer int, attention Attention, q, k, v *Node) *Node
 	a, ok := attention.(SharedPrefix)
 	if ok && !t.PlainAttention && (q.Shape().Dim(0) == a.Tokens() || a.fusesRows()) &&
 		fuses(q.Graph().Backend().Capabilities().Operations, q.Shape(), a.fusedRows()) {
-		return t.Keep.at(KeepProducts, a.fused(layer, q, k, v, t.Keep == KeepBlocks))
+		out := a.fused(q, k, v, t.Kept, t.Keep == KeepBlocks)
+		if t.Kept != nil {
+			return out
+		}
+		return t.keep(KeepProducts, out)
 	}
-	return t.Keep.at(KeepBlocks, attention.Attend(layer, q, k, v))
+	if ok && t.Kept != nil {
+		return a.attend(q, k, v, t.Kept)
+	}
+	return t.keep(KeepBlocks, attention.Attend(layer, q, k, v))
 }
 
 // fuses reports whether an executor with these operations has one for the causal
@@ -51,9 +58,9 @@ func (a SharedPrefix) fusesRows() bool { return a.P > 0 && a.S >= shortestFused 
 
 // fused is Attend where the executor computes the prefix, or the rows if there is
 // none, and rows behind a prefix unless they are short; again is that of fusedBehind.
-func (a SharedPrefix) fused(layer int, q, k, v *Node, again bool) *Node {
+func (a SharedPrefix) fused(q, k, v *Node, kept *Kept, again bool) *Node {
 	if a.Fill > 0 {
-		return a.withoutFill(q, k, v, func(a SharedPrefix, q, k, v *Node) *Node { return a.fused(layer, q, k, v, again) })
+		return a.withoutFill(q, k, v, func(a SharedPrefix, q, k, v *Node) *Node { return a.fused(q, k, v, kept, again) })
 	}
 	if a.P == 0 {
 		return fusedCausal(q, k, v, a.B)
@@ -61,9 +68,9 @@ func (a SharedPrefix) fused(layer int, q, k, v *Node, again bool) *Node {
 	rows := rowsFrom(q, q.Shape().Dim(0)-a.B*a.S)
 	var out *Node
 	if a.fusesRows() {
-		out = a.fusedBehind(rows, k, v, again)
+		out = a.fusedBehind(rows, k, v, kept, again)
 	} else {
-		out = a.Attend(layer, rows, k, v)
+		out = a.attend(rows, k, v, kept)
 	}
 	if q.Shape().Dim(0) < a.Tokens() {
 		return out
@@ -92,11 +99,11 @@ func fusedCausal(q, k, v *Node, b int) *Node {
 //
 // If again, the backward pass computes results and sums again, from inputs that
 // checkpointing computed again.
-func (a SharedPrefix) fusedBehind(q, k, v *Node, again bool) *Node {
+func (a SharedPrefix) fusedBehind(q, k, v *Node, kept *Kept, again bool) *Node {
 	out, logSum := wholeSoftmax(a.stretches(q, k, v))
-	return withGradient(Reshape(out, q.Shape().Dim(0), -1), []*Node{q, k, v}, func(in []*Node, dOut *Node) []*Node {
+	return kept.withGradient(Reshape(out, q.Shape().Dim(0), -1), []*Node{q, k, v}, func(in []*Node, dOut *Node) []*Node {
 		parts, out, logSum := a.stretches(in[0], in[1], in[2]), out, logSum
-		if again {
+		if again && kept == nil {
 			out, logSum = wholeSoftmax(parts)
 		}
 		dOut = Reshape(dOut, out.Shape().Dimensions...)

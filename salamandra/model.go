@@ -54,6 +54,11 @@ type Transformer struct {
 	Linear LinearFunc
 	// Keep says what the backward pass finds and what it computes again.
 	Keep Keep
+	// Kept, if not nil, has what is kept where the backward pass is another program.
+	Kept *Kept
+	// Block is the number of the block in a program of one, a scalar int32; nil
+	// elsewhere.
+	Block *Node
 	// PlainAttention is [Options].PlainAttention.
 	PlainAttention bool
 	// KeysValues, if not nil, gets the rotated keys and the values [N, K, D] of
@@ -76,10 +81,13 @@ const (
 	KeepBlocks
 )
 
-// at marks x as kept if k keeps at least this much.
-func (k Keep) at(most Keep, x *Node) *Node {
-	if k == keepAll || k > most {
+// keep keeps x if Keep keeps at least this much.
+func (t Transformer) keep(most Keep, x *Node) *Node {
+	switch {
+	case t.Keep == keepAll || t.Keep > most:
 		return x
+	case t.Kept != nil:
+		return t.Kept.Keep(x)
 	}
 	return x.Checkpoint()
 }
@@ -99,7 +107,7 @@ func (t Transformer) BlocksAt(x, positions *Node, attention Attention, from int,
 		x = t.block(i, x, angles, attention, 0, nil)
 	}
 	x = t.block(last, x, angles, attention, from, at)
-	if t.Keep != keepAll {
+	if t.Keep != keepAll && t.Kept == nil {
 		x = x.StopCheckpoint()
 	}
 	return x
@@ -111,12 +119,14 @@ func (t Transformer) block(i int, x *Node, rotary rotary, attention Attention, f
 		name := llama.LayerName(i, module)
 		return t.Linear(name, x, t.LinearWeight(name))
 	}
-	x = t.Keep.at(KeepBlocks, x)
+	if t.Kept == nil { // else both programs are given x
+		x = t.keep(KeepBlocks, x)
+	}
 	h := t.Norm(llama.LayerName(i, "input_layernorm"), x)
 	q := rotary.from(from).apply(t.heads(linear("self_attn.q_proj", rowsFrom(h, from)))) // [N, H, D]
 	k := rotary.apply(t.heads(linear("self_attn.k_proj", h)))                            // [N, K, D]
 	v := t.heads(linear("self_attn.v_proj", h))                                          // [N, K, D]
-	q, k, v = t.Keep.at(KeepProducts, q), t.Keep.at(KeepProducts, k), t.Keep.at(KeepProducts, v)
+	q, k, v = t.keep(KeepProducts, q), t.keep(KeepProducts, k), t.keep(KeepProducts, v)
 	if t.KeysValues != nil {
 		t.KeysValues(k, v)
 	}
@@ -125,11 +135,11 @@ func (t Transformer) block(i int, x *Node, rotary rotary, attention Attention, f
 		places := ExpandAxes(at, -1)
 		x, a = Gather(rowsFrom(x, from), places), Gather(a, places)
 	}
-	x = t.Keep.at(KeepProducts, Add(x, linear("self_attn.o_proj", a)))
+	x = t.keep(KeepProducts, Add(x, linear("self_attn.o_proj", a)))
 
 	h = t.Norm(llama.LayerName(i, "post_attention_layernorm"), x)
-	gate := t.Keep.at(KeepProducts, linear("mlp.gate_proj", h)) // [N, F]
-	up := t.Keep.at(KeepProducts, linear("mlp.up_proj", h))
+	gate := t.keep(KeepProducts, linear("mlp.gate_proj", h)) // [N, F]
+	up := t.keep(KeepProducts, linear("mlp.up_proj", h))
 	return Add(x, linear("mlp.down_proj", Mul(Mul(gate, Sigmoid(gate)), up)))
 }
 

@@ -61,6 +61,13 @@ func (m *Model) NewBlockProgram(name string, adapter Adapter, build func(t Trans
 	return m.newProgram(name, adapter, oneBlock, build)
 }
 
+// NewLastProgram makes a program of the last block and of what comes before and after
+// the blocks, which [Program.CallBlock] runs as the last block. The Transformer that
+// build gets is a model of one block.
+func (m *Model) NewLastProgram(name string, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
+	return m.newProgram(name, nil, lastBlock, build)
+}
+
 // NewEndsProgram makes a program without blocks: of what comes before and after them.
 func (m *Model) NewEndsProgram(name string, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
 	return m.newProgram(name, nil, ends, build)
@@ -85,15 +92,14 @@ func (m *Model) newProgram(name string, adapter Adapter, of part, build func(t T
 		}
 		n = len(p.adapterShapes)
 		params, rest := rest[:n], rest[n:]
-		var block *Node
-		if of == oneBlock {
+		if of.blockwise() {
 			t.Config.NumHiddenLayers = 1
-			block, rest = rest[0], rest[1:]
+			t.Block, rest = rest[0], rest[1:]
 		}
 		switch {
 		case adapter == nil:
 		case of == oneBlock:
-			t.Linear = adapter.BlockLinear(params, block)
+			t.Linear = adapter.BlockLinear(params, t.Block)
 		default:
 			t.Linear = adapter.Linear(params)
 		}
@@ -196,7 +202,7 @@ func (p *Program) Compile(args ...shapes.Shape) error {
 		all = append(all, w.Shape())
 	}
 	all = append(all, p.adapterShapes...)
-	if p.part == oneBlock {
+	if p.part.blockwise() {
 		all = append(all, shapes.Make(dtypes.Int32))
 	}
 	all = append(all, args...)

@@ -37,10 +37,14 @@ type place struct {
 type part int
 
 const (
-	whole    part = iota
-	oneBlock      // any one
-	ends          // what is before and after the blocks
+	whole     part = iota
+	oneBlock       // any one
+	ends           // what is before and after the blocks
+	lastBlock      // the last one and the ends
 )
+
+// blockwise reports whether programs of the part are told which block they are.
+func (p part) blockwise() bool { return p == oneBlock || p == lastBlock }
 
 // blocks returns where the arrays of the blocks begin and end, and how many each
 // has. Arrays are in the order of the forward pass.
@@ -57,6 +61,8 @@ func (d *onDevice) of(p part, block int) []*tensors.Tensor {
 		return d.arrays[from+block*each : from+(block+1)*each]
 	case ends:
 		return slices.Concat(d.arrays[:from], d.arrays[to:])
+	case lastBlock:
+		return slices.Concat(d.arrays[:from], d.arrays[to-each:])
 	}
 	return d.arrays
 }
@@ -70,7 +76,10 @@ func (d *onDevice) view(p part) onDevice {
 		case p == whole:
 		case p == oneBlock && in && at.first < from+each:
 			at.first -= from
-		case p == ends && at.first < from:
+		case p == lastBlock && in && at.first < from+each:
+		case p == lastBlock && !in && at.first >= to:
+			at.first -= to - from - each
+		case p != oneBlock && at.first < from:
 		case p == ends && !in:
 			at.first -= to - from
 		default:

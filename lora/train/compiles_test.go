@@ -12,7 +12,6 @@ import (
 
 	"github.com/impulse-salamandra/finetune/dataset"
 	"github.com/impulse-salamandra/finetune/lora"
-	"github.com/impulse-salamandra/finetune/salamandra"
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
 
@@ -50,8 +49,14 @@ func impulse(t *testing.T, vocabulary, by int) (trained, held []dataset.Example)
 // lengths, with evaluation: each shape of the plans, 4 at most, is compiled once
 // for each of both, and nothing else is.
 func TestCompiles(t *testing.T) {
+	for name, byBlocks := range map[string]bool{"whole": false, "by blocks": true} {
+		t.Run(name, func(t *testing.T) { testCompiles(t, byBlocks) })
+	}
+}
+
+func testCompiles(t *testing.T, byBlocks bool) {
 	m := salamandratest.Load(t, salamandratest.Go(t), salamandratest.Random(t, salamandratest.Shape{
-		Vocabulary: 64, Hidden: 8, Intermediate: 8, Layers: 1, Heads: 1, KVHeads: 1,
+		Vocabulary: 64, Hidden: 8, Intermediate: 8, Layers: 3, Heads: 1, KVHeads: 1,
 	}))
 	trained, held := impulse(t, 64, 4)
 	opts := dataset.DefaultPlanOptions()
@@ -67,6 +72,7 @@ func TestCompiles(t *testing.T) {
 	tr, err := New(m, layers, train, eval, c)
 	require.NoError(t, err)
 	defer tr.Close()
+	tr.byBlocks = byBlocks
 	steps, evaluations := 0, 0
 	var phases []string
 	require.NoError(t, tr.Run(t.Context(), Hooks{
@@ -96,8 +102,13 @@ func TestCompiles(t *testing.T) {
 		shapes[s] = true
 	}
 	require.Len(t, shapes, opts.MaxShapes)
-	require.Equal(t, len(train.Shapes), compilations(tr.gradients))
-	require.Equal(t, len(eval.Shapes), compilations(tr.losses))
+	for _, all := range []map[batchShape]*passes{tr.gradients, tr.losses} {
+		for shape, p := range all {
+			compiledOnce(t, shape, p)
+		}
+	}
+	require.Len(t, tr.gradients, len(train.Shapes))
+	require.Len(t, tr.losses, len(eval.Shapes))
 }
 
 // checkPhases: each compilation is announced before it begins, and each batch of
@@ -121,11 +132,25 @@ func checkPhases(t *testing.T, phases []string, train, eval *dataset.Plan) {
 	require.Equal(t, fmt.Sprintf("compiling shape to evaluate 1/%d", len(eval.Shapes)), phases[n+1], "it comes before the first batch")
 }
 
-// compilations adds up those of programs.
-func compilations(programs map[batchShape]*salamandra.Program) int {
+// compiledOnce: each program of a shape that is used is compiled once, however many
+// blocks and devices it serves.
+func compiledOnce(t *testing.T, shape batchShape, p *passes) {
+	t.Helper()
+	for _, q := range p.all() {
+		if p.blocks == 0 && (q == p.forward || q == p.backward) {
+			continue
+		}
+		if q.Compiled() != 1 {
+			t.Errorf("%+v: a program is compiled %d times", shape, q.Compiled())
+		}
+	}
+}
+
+// compilations counts those of shapes.
+func compilations(programs map[batchShape]*passes) int {
 	n := 0
 	for _, p := range programs {
-		n += p.Compiled()
+		n += p.last.Compiled()
 	}
 	return n
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/impulse-salamandra/finetune/dataset"
-	"github.com/impulse-salamandra/finetune/salamandra"
 )
 
 // The batches of a step, or of an evaluation, are dealt to the devices in turn, and
@@ -172,12 +171,13 @@ func (t *Trainer) failed(device int, err error) error {
 	return &deviceError{t.deviceName(device), err}
 }
 
-// call runs a program on a batch and the adapter of its device. The gradient, if there
-// is one, comes to the first device, where sums are formed.
-func (t *Trainer) call(p *salamandra.Program, in *input, adapter *tensors.Tensor, more ...any) (result, error) {
+// call runs the programs of a shape on a batch and the adapter of its device. The
+// gradient, if there is one, comes to the first device, where sums are formed.
+func (t *Trainer) call(p *passes, in *input, adapter *tensors.Tensor, scale ...any) (result, error) {
 	return ask(t, in.device, t.deadline(), func() (result, error) {
 		defer in.free()
-		out, err := p.On(t.models[in.device]).Call(append(in.arguments(adapter), more...)...)
+		args := append([]any{adapter}, anyOf(in.tensors)...)
+		out, err := p.run(t.models[in.device], append(args, scale...))
 		if err != nil {
 			return result{}, err
 		}

@@ -10,19 +10,19 @@ import (
 
 // dropout returns the Dropout of an adapter: factors of 0 with probability p,
 // of 1/(1-p) otherwise. The draws of a layer depend on state, three uint64 that
-// change with every batch, and on the layer.
+// change with every batch, and on the layer's key, three too.
 //
 // A draw is a function of the number's place, by integers alone: the same on
 // every executor, and computed where it is used, so that no executor needs to
 // keep a mask.
-func dropout(state *Node, p float64) func(layer int, x, after *Node) *Node {
+func dropout(state *Node, p float64, keysOf func(layer int) *Node) func(layer int, x, after *Node) *Node {
 	if p == 0 {
 		return nil
 	}
 	least := uint32(math.Round(p * (1 << 32)))
 	return func(layer int, x, after *Node) *Node {
 		g := x.Graph()
-		keys := ConvertDType(BitwiseXor(state, Const(g, randomState(uint64(layer), 0))), dtypes.Uint32)
+		keys := ConvertDType(BitwiseXor(state, keysOf(layer)), dtypes.Uint32)
 		// The draw of the backward pass waits, so that it is another one to the
 		// executor, which need not keep the first. It is a float that waits:
 		// executors see that an integer times zero is zero.
@@ -35,6 +35,21 @@ func dropout(state *Node, p float64) func(layer int, x, after *Node) *Node {
 		draws = scrambled(BitwiseXor(draws, key(1)))
 		keep := GreaterOrEqual(draws, Scalar(g, dtypes.Uint32, least))
 		return Where(keep, Scalar(g, x.DType(), 1/(1-p)), ScalarZero(g, x.DType()))
+	}
+}
+
+// layerKeys returns the keys of the layers, of which a block has each; block is its
+// number, nil in a graph of all of them.
+func layerKeys(g *Graph, block *Node, blocks, each int) func(layer int) *Node {
+	return func(layer int) *Node {
+		if block == nil {
+			return Const(g, randomState(uint64(layer), 0))
+		}
+		all := make([][]uint64, blocks)
+		for i := range all {
+			all[i] = randomState(uint64(i*each+layer), 0)
+		}
+		return Gather(Const(g, all), Reshape(block, 1))
 	}
 }
 

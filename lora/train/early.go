@@ -16,10 +16,16 @@ import (
 // nothing to compile, and a GPU's compiler measures kernels, which a step beside it
 // would disturb.
 func early(b compute.Backend) int {
-	if !b.HasSharedBuffers() || b.Capabilities().DynamicShapes == compute.DynamicShapesNative {
+	if !b.HasSharedBuffers() || !compiles(b) {
 		return 0
 	}
 	return min(3, runtime.GOMAXPROCS(0)-1)
+}
+
+// compiles reports whether a backend makes machine code of programs. The Go backend
+// does not.
+func compiles(b compute.Backend) bool {
+	return b.Capabilities().DynamicShapes != compute.DynamicShapesNative
 }
 
 // compileEarly compiles the programs that the run will need beside its first steps,

@@ -155,23 +155,31 @@ func TestFusedAttention(t *testing.T) {
 		examples[i].Train = append(make([]bool, len(system)), e.Train...)
 	}
 	salamandratest.OnFused(t, func(t *testing.T, b compute.Backend) {
-		run := func(plain, shared, checkpointing bool) (float64, map[string][]float32) {
+		run := func(plain, shared, checkpointing, byBlocks bool) (float64, map[string][]float32) {
 			m, err := salamandra.Load(t.Context(), b, dir, salamandra.Options{Dtype: "bfloat16", PlainAttention: plain})
 			require.NoError(t, err)
 			defer m.Close()
 			config := DefaultConfig()
 			config.GradientCheckpointing = checkpointing
-			loss, gradients, _ := sumsOf(t, m, adapter, examples, config, func(o *dataset.PlanOptions) { o.SharedPrefix = shared })
-			return loss, gradients
+			plan := newPlan(t, examples, func(o *dataset.PlanOptions) { o.SharedPrefix = shared })
+			batch, err := plan.Batch(plan.Epoch(0, 0)[0])
+			require.NoError(t, err)
+			tr, layers := newTrainer(t, m, adapter, plan, config)
+			tr.byBlocks = byBlocks
+			return gradientsOf(t, tr, layers, batch)
 		}
 		for shared, operations := range map[bool]int{false: 4, true: 3} { // the last layer has no queries in the prefix
-			wantLoss, want := run(true, shared, false)
-			for _, checkpointing := range []bool{false, true} {
+			wantLoss, want := run(true, shared, false, false)
+			for _, k := range []struct{ checkpointing, byBlocks bool }{{false, false}, {true, false}, {true, true}} {
+				operations := operations
+				if k.byBlocks {
+					operations -= 2 // one program for three layers
+				}
 				standIn, ok := b.(*salamandratest.FusedAttention)
 				if ok {
 					standIn.Backward.Store(0)
 				}
-				loss, got := run(false, shared, checkpointing)
+				loss, got := run(false, shared, k.checkpointing, k.byBlocks)
 				require.InEpsilon(t, wantLoss, loss, 3e-3)
 				requireAlike(t, want, got)
 				if ok {

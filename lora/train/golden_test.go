@@ -110,18 +110,22 @@ func TestGradientsGolden(t *testing.T) {
 					{HeadChunk: 512},
 					{HeadChunk: 16, GradientCheckpointing: true},
 				} {
-					t.Run(kind, func(t *testing.T) { compareGradients(t, m, adapter, examples, config, want) })
+					t.Run(kind, func(t *testing.T) { compareGradients(t, m, adapter, examples, config, false, want) })
 				}
+				t.Run(kind+" by blocks", func(t *testing.T) {
+					compareGradients(t, m, adapter, examples, Config{HeadChunk: 512, GradientCheckpointing: true}, true, want)
+				})
 			}
 		})
 	})
 }
 
-func compareGradients(t *testing.T, m *salamandra.Model, adapter string, examples []dataset.Example, config Config, want map[string][]float32) {
+func compareGradients(t *testing.T, m *salamandra.Model, adapter string, examples []dataset.Example, config Config, byBlocks bool, want map[string][]float32) {
 	full := DefaultConfig()
 	full.HeadChunk, full.GradientCheckpointing = config.HeadChunk, config.GradientCheckpointing
 	plan := newPlan(t, examples, nil)
 	tr, layers := newTrainer(t, m, adapter, plan, full)
+	tr.byBlocks = byBlocks && layers.Uniform()
 
 	logits, err := m.Logits(layers, [][]int32{examples[0].IDs})
 	require.NoError(t, err)
@@ -177,10 +181,9 @@ func gradientsOf(t *testing.T, tr *Trainer, layers *lora.Layers, batch dataset.B
 	t.Helper()
 	p, err := tr.gradientProgram(inputOf(t, tr.model, batch))
 	require.NoError(t, err)
-	out, err := p.Call(append([]any{layers.Params()}, argumentsOf(t, tr.model, batch)...)...)
+	r, err := tr.call(p, inputOf(t, tr.model, batch), layers.Params())
 	require.NoError(t, err)
-	flat := out[1]
-	require.NoError(t, layers.SetParams(flat)) // to cut it by name
+	require.NoError(t, layers.SetParams(r.gradient)) // to cut it by name
 	a, err := layers.Adapter()
 	require.NoError(t, err)
 	by := map[string][]float32{}
@@ -191,7 +194,7 @@ func gradientsOf(t *testing.T, tr *Trainer, layers *lora.Layers, batch dataset.B
 			by[name+".lora_magnitude_vector.weight"] = mod.Magnitude
 		}
 	}
-	return float64(tensors.ToScalar[float32](out[0])), by
+	return r.loss, by
 }
 
 // TestTrainingGolden repeats ten optimiser steps of PyTorch: accumulation over
@@ -328,9 +331,9 @@ func TestFiniteDifferences(t *testing.T) {
 	start, err := tensors.CopyFlatData[float32](layers.Params())
 	require.NoError(t, err)
 	at := func(params []float32) (float64, []float32) {
-		out, err := p.Call(append([]any{params}, argumentsOf(t, m, batch)...)...)
+		r, err := tr.call(p, inputOf(t, m, batch), tensors.FromFlatDataAndDimensions(params, len(params)))
 		require.NoError(t, err)
-		return float64(tensors.ToScalar[float32](out[0])), tensors.MustCopyFlatData[float32](out[1])
+		return r.loss, tensors.MustCopyFlatData[float32](r.gradient)
 	}
 	_, gradient := at(start)
 	for _, i := range []int{0, 77, len(start) / 3, len(start) / 2, len(start) - 1} {
@@ -351,7 +354,7 @@ func TestDropout(t *testing.T) {
 	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
 		draw := func(seed uint64, layer int) []float32 {
 			out, err := CallOnceN(b, func(state, x *Node) []*Node {
-				factors := dropout(state, p)
+				factors := dropout(state, p, layerKeys(state.Graph(), nil, 0, 0))
 				return []*Node{factors(layer, x, nil), factors(layer, x, x)}
 			}, randomState(seed, 1), tensors.FromFlatDataAndDimensions(ones(rows*columns), rows, columns))
 			require.NoError(t, err)

@@ -32,42 +32,53 @@ type lossGraph struct {
 type targets struct{ positions, labels, weights *Node }
 
 // hidden returns the normed activations [T, C] at the trained positions, from the
-// embeddings [P + B·S, C] of the prefix and the rows. Only those positions reach
-// the head, chunk of them at a time, so that logits [T, V] never exist.
-func (l lossGraph) hidden(embedded *Node, t targets) *Node {
+// activations [N, C] of the prefix and the rows before the blocks. Only those positions
+// reach the head, chunk of them at a time, so that logits [T, V] never exist.
+func (l lossGraph) hidden(x *Node, t targets) *Node {
 	layout := l.shape.SharedPrefix
-	return l.Norm("model.norm", l.BlocksAt(embedded, layout.Positions(embedded.Graph()), layout, l.shape.first, t.positions))
+	return l.Norm("model.norm", l.BlocksAt(x, layout.Positions(x.Graph()), layout, l.shape.first, t.positions))
 }
 
 // sum returns the summed cross entropy of a batch in float32.
-func (l lossGraph) sum(embedded *Node, t targets) *Node {
-	loss, _ := headLosses(l.Transformer, l.hidden(embedded, t), t, l.chunk, false)
+func (l lossGraph) sum(x *Node, t targets) *Node {
+	loss, _ := headLosses(l.Transformer, l.hidden(x, t), t, l.chunk, false)
 	return loss
 }
 
-// gradients returns the same sum and its gradients by the adapter's factors. The
+// gradients returns the same sum, and its gradients by x and the factors. The
 // head is frozen: each chunk gives the gradient of its input at once, from the
 // same logits, and the backward pass begins there.
-func (l *lossGraph) gradients(embedded *Node, t targets, factors []*Node) (loss *Node, gradients []*Node) {
-	embedded = l.fill(embedded)
-	h := l.hidden(embedded, t)
+func (l lossGraph) gradients(x *Node, t targets, factors []*Node) (loss, dx *Node, gradients []*Node) {
+	h := l.hidden(x, t)
 	loss, dh := headLosses(l.Transformer, StopGradient(h), t, l.chunk, true)
 	// With respect to anything before h, ⟨h, dh⟩ and the loss have the same gradient.
-	// It is taken down to the embeddings, which are frozen: the adapter's layers
-	// compute their gradients on the way.
-	by := append(slices.Clip(factors), embedded)
-	return loss, Gradient(ReduceAllSum(Mul(ConvertDType(h, dtypes.Float32), StopGradient(dh))), by...)[:len(factors)]
+	// It is taken down to x: the adapter's layers compute their gradients on the way.
+	by := append(slices.Clip(factors), x)
+	gradients = l.Kept.Gradients(h, dh, by...)
+	return loss, gradients[len(factors)], gradients[:len(factors)]
 }
 
-// fill adds tokens to the embeddings, on a GPU, until their number is a multiple of
-// 32: XLA splits the products over tokens, and would copy both operands of each to
+// filled adds tokens to a shape to train on, on a GPU, until their number is a multiple
+// of 32: XLA splits the products over tokens, and would copy both operands of each to
 // make the parts even.
-func (l *lossGraph) fill(embedded *Node) *Node {
-	if embedded.Graph().Backend().HasSharedBuffers() { // a processor
-		return embedded
+func (s batchShape) filled(onHost bool) batchShape {
+	if !onHost {
+		s.Fill = -s.Tokens() & 31
 	}
-	l.shape.Fill = -embedded.Shape().Dim(0) & 31
-	return Pad(embedded, ScalarZero(embedded.Graph(), embedded.DType()), PadAxis{End: l.shape.Fill}, PadAxis{})
+	return s
+}
+
+// embed returns the embeddings [N, C] of the tokens, noisy if state is not nil, and of
+// what fills.
+func (s batchShape) embed(tr salamandra.Transformer, state, tokens *Node, noise float64) *Node {
+	x := tr.Embed(tokens)
+	if state != nil {
+		x = neftune(x, state, s.SharedPrefix, noise)
+	}
+	if s.Fill == 0 {
+		return x
+	}
+	return Pad(x, ScalarZero(x.Graph(), x.DType()), PadAxis{End: s.Fill}, PadAxis{})
 }
 
 // headLosses is headLoss of h [T, C], chunk rows at a time.
@@ -122,11 +133,26 @@ func flatten(gradients []*Node) *Node {
 	return Concatenate(parts, 0)
 }
 
-// bindTraining gives the transformer the adapter's training form and returns
-// the factors to differentiate.
-func bindTraining(t *salamandra.Transformer, layers *lora.Layers, vector, state *Node) []*Node {
-	b := layers.Bind(vector)
-	b.Dropout, b.Checkpoints = dropout(state, layers.Config.Dropout), true
-	t.Linear = b.Linear
+// bind gives the transformer, which knows what it keeps, the adapter's layers, and
+// returns their factors. A state, if not nil, is that of training.
+func (t *Trainer) bind(tr *salamandra.Transformer, vector, state *Node) (factors []*Node) {
+	var b *lora.Bound
+	if tr.Block == nil {
+		b = t.layers.Bind(vector)
+	} else {
+		b = t.layers.BindBlock(vector, tr.Block)
+	}
+	tr.Linear = b.Linear
+	if state == nil {
+		return b.Factors
+	}
+	blocks := t.model.Config.NumHiddenLayers
+	b.Dropout = dropout(state, t.layers.Config.Dropout, layerKeys(vector.Graph(), tr.Block, blocks, len(t.layers.Names())/blocks))
+	switch {
+	case tr.Kept != nil:
+		b.Keep = tr.Kept.Keep
+	case tr.Keep != 0:
+		b.Keep = func(x *Node) *Node { return x.Checkpoint() }
+	}
 	return b.Factors
 }

@@ -82,9 +82,9 @@ func planMemory(j Job, checkpointing bool) MemoryPlan {
 			if i == 0 {
 				p.Exchanged = max(p.Exchanged, j.exchanged(int64(len(plan.Prefix)), s, checkpointing))
 			}
-			logits := int64(min(j.HeadChunk, s.N)) * int64(j.Model.VocabSize)
+			logits := j.logits(s)
 			if !j.OnHost {
-				p.HeadChunk = max(p.HeadChunk, int64(gpuLogitCopies*float64(size*logits/j.parts())))
+				p.HeadChunk = max(p.HeadChunk, int64(j.logitCopies()*float64(size*logits/j.parts())))
 				p.Activations = max(p.Activations, j.onGPU(int64(len(plan.Prefix)), s, checkpointing))
 				continue
 			}
@@ -129,8 +129,9 @@ func (j Job) embedding() int64 {
 	return int64(j.Model.VocabSize) * int64(j.Model.HiddenSize) * int64(j.Dtype.Size())
 }
 
-// dequantised counts the numbers of the largest weight, dequantised, of which two exist
-// at once: the backward pass may take up gate and up together.
+// dequantised counts the numbers of the largest weight, dequantised: of them exist
+// twice as many at once on a processor, whose backward pass may take up gate and up
+// together.
 func (j Job) dequantised() int64 {
 	if j.Quantize == "" {
 		return 0
@@ -166,72 +167,103 @@ const (
 	halfCopies = 0.4
 )
 
+// gpuDequantised is how many of the largest weights exist dequantised at once.
+var gpuDequantised = map[string]int64{"4bit": 4, "8bit": 2}
+
 // On a GPU they are those of XLA's compiler (.ci/cuda-compile).
 const (
-	// gpuLogitCopies is how many arrays of a chunk's logits exist at once.
-	gpuLogitCopies = 1.25
-	// gpuInnerCopies is how many activations of a feed-forward layer exist while one is
-	// at work, with checkpointing, which computes them again, and without, beside
-	// those that are kept: of the cards compiled for, that which takes most.
-	gpuInnerCopiesAgain, gpuInnerCopies = 12.0, 6.2
+	// gpuLogitCopies is how many arrays of a chunk's logits exist at once, in bfloat16 and
+	// in float16.
+	gpuLogitCopies, gpuLogitCopiesFloat16 = 1.03, 2.08
+	// gpuLastCopies is how many activations of a feed-forward layer, of the trained
+	// tokens, exist in the last block and the head beside the logits; gpuInnerCopiesAgain
+	// and gpuInnerCopies those of all tokens in the backward pass of another block, with
+	// checkpointing, which computes them again, and without, beside those that are kept:
+	// of the cards compiled for, that which takes most.
+	gpuLastCopies                       = 15.2
+	gpuInnerCopiesAgain, gpuInnerCopies = 11.1, 7.8
 	// gpuScoreCopies is how many times the scores of a block's attention exist, whose
 	// queries come in stretches, while it is at work.
 	gpuScoreCopies = 1.4
-	// gpuShardInnerCopies and gpuShardScoreCopies are those of a base in shards, with
-	// checkpointing and without; gpuShardKept is how many times a block's input is kept
-	// with it all the same, and gpuShardKeptHalf is that in float16, of all of a 7B's
-	// blocks on two T4s.
-	gpuShardInnerCopies, gpuShardScoreCopies, gpuShardKept, gpuShardKeptHalf = 13.8, 3.8, 6.5, 4.3
+	// gpuShardLogitCopies, gpuShardInnerCopies and gpuShardScoreCopies are those of a base
+	// in shards, with checkpointing and without; gpuShardKept is how many times a block's
+	// input is kept with it all the same, and gpuShardKeptHalf is that in float16, of all
+	// of a 7B's blocks on two T4s.
+	gpuShardLogitCopies, gpuShardInnerCopies, gpuShardScoreCopies = 1.25, 13.8, 3.8
+	gpuShardKept, gpuShardKeptHalf                                = 6.5, 4.3
 	// gpuExchangesAgain and gpuExchanges are how many times the states of all tokens go
 	// around the shards in a block, with checkpointing and without: there and back for
 	// attention and for the feed-forward layer, as often as these are computed and for
 	// their gradients, 12 and 8 times, and some of it twice.
 	gpuExchangesAgain, gpuExchanges = 13, 10
-	// gpuQuantizedKept is how many times a block's input a quantised base keeps beside it
-	// where heads share keys: found by compiling, not explained.
-	gpuQuantizedKept = 1.7
 	// gpuProgramBytes are cuDNN's workspace (24 to 48 MB), constants and machine
 	// code. CUDA's context lies outside the share of the memory that XLA has.
 	gpuProgramBytes = 150e6
 )
 
 // onGPU is the bytes that the forward and backward pass take at most beside the
-// logits of a chunk, on a GPU, with the factors in the model's dtype. The head and the
-// blocks are not at work together. In float16, which is for cards without bfloat16,
-// and in shards, attention comes from matrix products; else cuDNN computes it again.
+// logits of a chunk, on a GPU: programs of one block, of which one is at work. In
+// float16, which is for cards without bfloat16, attention comes from matrix products;
+// else cuDNN computes it again.
 func (j Job) onGPU(prefix int64, s dataset.Shape, checkpointing bool) int64 {
+	if j.parts() > 1 {
+		return j.onShards(prefix, s, checkpointing)
+	}
+	size, a := int64(j.Dtype.Size()), j.sizes(prefix, s)
+	kept := size * a.tokens * (a.hidden + j.inner())
+	if j.Dtype == dtypes.Float16 {
+		kept += a.tokens * (size*a.queries + 4*int64(j.Model.NumAttentionHeads))
+	}
+	copies := gpuInnerCopiesAgain
+	if !checkpointing {
+		kept += size * a.tokens * a.block
+		copies = gpuInnerCopies
+	}
+	of := func(tokens int64) float64 { return float64(size * tokens * int64(j.Model.IntermediateSize)) }
+	backward := max(copies*of(a.tokens), gpuScoreCopies*float64(size*a.scores)) - j.logitCopies()*float64(size*j.logits(s))
+	last := gpuLastCopies * of(int64(s.N))
+	return kept*int64(j.Model.NumHiddenLayers-1) + int64(max(backward, last)) + gpuDequantised[j.Quantize]*size*j.dequantised()
+}
+
+// logits counts those of a chunk of a shape.
+func (j Job) logits(s dataset.Shape) int64 {
+	return int64(min(j.HeadChunk, s.N)) * int64(j.Model.VocabSize)
+}
+
+// logitCopies is how many arrays of a chunk's logits exist at once on a GPU.
+func (j Job) logitCopies() float64 {
+	switch {
+	case j.parts() > 1:
+		return gpuShardLogitCopies
+	case j.Dtype == dtypes.Float16:
+		return gpuLogitCopiesFloat16
+	}
+	return gpuLogitCopies
+}
+
+// onShards is onGPU for a base in shards, which one program of all blocks computes,
+// with attention from matrix products. The head and the blocks are not at work
+// together.
+func (j Job) onShards(prefix int64, s dataset.Shape, checkpointing bool) int64 {
 	size := int64(j.Dtype.Size())
 	a := j.sizes(prefix, s)
-	kept := size * a.tokens * (a.hidden + j.inner())
-	if j.Quantize != "" && j.Model.NumKeyValueHeads < j.Model.NumAttentionHeads {
-		kept += int64(gpuQuantizedKept * float64(size*a.tokens*a.hidden))
-	}
-	if !checkpointing || j.parts() > 1 || j.Dtype == dtypes.Float16 {
-		// The rows' part of attention is kept apart from the whole, for its gradient,
-		// with the logarithms of the sums in float32.
-		kept += size*(a.tokens+a.rows)*a.queries + 4*a.tokens*int64(j.Model.NumAttentionHeads)
-	}
+	// The rows' part of attention is kept apart from the whole, for its gradient,
+	// with the logarithms of the sums in float32.
+	kept := size*a.tokens*(a.hidden+j.inner()) + size*(a.tokens+a.rows)*a.queries + 4*a.tokens*int64(j.Model.NumAttentionHeads)
 	kept /= j.parts()
-	copies, scoreCopies := gpuInnerCopiesAgain, gpuScoreCopies
-	switch {
-	case !checkpointing:
-		kept += size * a.tokens * a.block / j.parts()
-		copies = gpuInnerCopies
-	case j.parts() > 1:
-		again := gpuShardKept
-		if j.Dtype == dtypes.Float16 {
-			again = gpuShardKeptHalf
-		}
-		kept += int64(again * float64(size*a.tokens*a.hidden) / float64(j.parts()))
+	again := gpuShardKept
+	if j.Dtype == dtypes.Float16 {
+		again = gpuShardKeptHalf
 	}
-	if j.parts() > 1 {
-		copies, scoreCopies = gpuShardInnerCopies, gpuShardScoreCopies
+	if checkpointing {
+		kept += int64(again * float64(size*a.tokens*a.hidden) / float64(j.parts()))
+	} else {
+		kept += size * a.tokens * a.block / j.parts()
 	}
 	part := float64(size) / float64(j.parts())
 	inner, scores := part*float64(a.tokens*int64(j.Model.IntermediateSize)), part*float64(a.scores)
-	work := int64(max(copies*inner, scoreCopies*scores)) + 2*size*j.dequantised()
-	logits := int64(gpuLogitCopies * part * float64(int64(min(j.HeadChunk, s.N))*int64(j.Model.VocabSize)))
-	return kept*int64(j.Model.NumHiddenLayers) + size*int64(j.AdapterSize) + max(0, work-logits)
+	work := int64(max(gpuShardInnerCopies*inner, gpuShardScoreCopies*scores)) + size*j.dequantised()
+	return kept*int64(j.Model.NumHiddenLayers) + size*int64(j.AdapterSize) + max(0, work-int64(j.logitCopies()*part*float64(j.logits(s))))
 }
 
 // exchanged is what each shard sends for a batch, in a ring of shards, of which each

@@ -6,7 +6,6 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/impulse-salamandra/finetune/dataset"
-	"github.com/impulse-salamandra/finetune/salamandra"
 )
 
 // Program calls block, so a device's next batch is prepared on another goroutine.
@@ -107,14 +106,6 @@ func (t *Trainer) prepare(plan *dataset.Plan, indices []int, first []any, device
 		}
 	}
 	return in
-}
-
-// arguments are first and then the batch, of which the program takes the memory.
-func (in *input) arguments(first ...any) []any {
-	for _, x := range in.tensors {
-		first = append(first, salamandra.Donate(x))
-	}
-	return first
 }
 
 // shapes are those of the batch as a program takes it.

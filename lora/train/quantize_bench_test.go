@@ -98,13 +98,11 @@ func gradientStep(b *testing.B, backend compute.Backend, dir, quantized string, 
 	fail(err)
 	step := func() [2]time.Duration {
 		start, before := time.Now(), processorTime()
-		out, err := p.Call(append([]any{layers.Params()}, argumentsOf(b, m, batch)...)...)
+		r, err := tr.call(p, inputOf(b, m, batch), layers.Params())
 		fail(err)
-		tensors.MustCopyFlatData[float32](out[1])
+		tensors.MustCopyFlatData[float32](r.gradient)
 		took := [2]time.Duration{time.Since(start), processorTime() - before}
-		for _, x := range out {
-			x.MustFinalizeAll()
-		}
+		r.free()
 		return took
 	}
 	step() // without what is done once

@@ -35,11 +35,12 @@ type Trainer struct {
 	config      Config
 	schedule    schedule
 
-	making            sync.Mutex                         // over the programs
-	changed           *sync.Cond                         // of the programs
-	gradients, losses map[batchShape]*salamandra.Program // nil while one is being compiled
-	needed            map[string]map[batchShape]bool     // by phase: those that a step or an evaluation has asked for
-	early             int                                // how many are compiled before they are needed, at a time
+	making            sync.Mutex                     // over the programs
+	changed           *sync.Cond                     // of the programs
+	gradients, losses map[batchShape]*passes         // nil while one is being compiled
+	needed            map[string]map[batchShape]bool // by phase: those that a step or an evaluation has asked for
+	byBlocks          bool                           // the programs are of one block
+	early             int                            // how many are compiled before they are needed, at a time
 	add, update       *Exec
 	state             state
 	progress          func(phase string, done, total int64) // of the hooks
@@ -86,11 +87,12 @@ func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan
 	config.HeadChunk = headChunk(config.HeadChunk, model.Backend().HasSharedBuffers())
 	t := &Trainer{
 		model: model, models: append([]*salamandra.Model{model}, config.Replicas...), ranks: alone{}, layers: layers, train: train, eval: eval, config: config,
-		gradients: map[batchShape]*salamandra.Program{}, losses: map[batchShape]*salamandra.Program{},
+		gradients: map[batchShape]*passes{}, losses: map[batchShape]*passes{},
 		unlock: func() {}, progress: func(string, int64, int64) {},
 	}
 	t.changed, t.needed, t.early = sync.NewCond(&t.making), map[string]map[batchShape]bool{}, early(model.Backend())
 	t.hung, t.after = make(hungDevices, len(t.models)), func(_ int, limit time.Duration) <-chan time.Time { return time.After(limit) }
+	t.byBlocks = model.Uniform() && layers.Uniform() && model.Shards() == 1 && compiles(model.Backend())
 	t.schedule = schedule{config.Scheduler, config.LearningRate, config.WarmupSteps, t.totalSteps()}
 	if model.DType() == dtypes.Float16 {
 		t.state.LossScale = &lossScale{Scale: firstScale}
@@ -121,9 +123,9 @@ func (t *Trainer) Close() {
 		t.unlock()
 		return
 	}
-	for _, programs := range []map[batchShape]*salamandra.Program{t.gradients, t.losses} {
+	for _, programs := range []map[batchShape]*passes{t.gradients, t.losses} {
 		for _, p := range programs {
-			p.Close()
+			p.close()
 		}
 		clear(programs)
 	}

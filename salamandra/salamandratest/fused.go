@@ -57,6 +57,42 @@ type fusedBuilder struct {
 
 func (b fusedBuilder) Main() compute.Function { return fusedFunction{b.Builder.Main(), b.owner} }
 
+// Compile implements [compute.Builder].
+func (b fusedBuilder) Compile() (compute.Executable, error) {
+	e, err := b.Builder.Compile()
+	return fusedExecutable{e, b.owner}, err
+}
+
+// fusedExecutable gives results that programs of the stand-in take again.
+type fusedExecutable struct {
+	compute.Executable
+	owner *FusedAttention
+}
+
+// Execute implements [compute.Executable].
+func (e fusedExecutable) Execute(inputs []compute.Buffer, donate []bool, device compute.DeviceNum) ([]compute.Buffer, error) {
+	own := make([]compute.Buffer, len(inputs))
+	for i, b := range inputs {
+		own[i] = b
+		if f, ok := b.(fusedBuffer); ok {
+			own[i] = f.Buffer
+		}
+	}
+	out, err := e.Executable.Execute(own, donate, device)
+	for i, b := range out {
+		out[i] = fusedBuffer{b, e.owner}
+	}
+	return out, err
+}
+
+type fusedBuffer struct {
+	compute.Buffer
+	owner *FusedAttention
+}
+
+// Backend implements [compute.Buffer].
+func (b fusedBuffer) Backend() compute.Backend { return b.owner }
+
 type fusedFunction struct {
 	compute.Function
 	owner *FusedAttention
