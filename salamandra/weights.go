@@ -53,8 +53,12 @@ func (d *onDevice) blocks() (from, to, each int) {
 	return from, to, (to - from) / d.layers
 }
 
-// of returns the arrays that a program of a part takes, of the given block.
+// of returns the arrays that a program of a part takes, of the given block; none of a
+// model that is closed.
 func (d *onDevice) of(p part, block int) []*tensors.Tensor {
+	if d.arrays == nil {
+		return nil
+	}
 	from, to, each := d.blocks()
 	switch p {
 	case oneBlock:

@@ -160,7 +160,8 @@ const (
 	// once while it is at work.
 	logitCopies, scoreCopies, blockCopies = 3, 3, 4
 	// programBytes is what XLA takes, programBytesPerBlock what it keeps after
-	// compiling for a shape; programs of evaluation take less and are left out.
+	// compiling one program of all blocks for a shape: those of one block keep less.
+	// Programs of evaluation take less and are left out.
 	programBytes, programBytesPerBlock = 350e6, 13.5e6
 	// halfCopies is how much products in half precision take on a CPU, in parts
 	// of the largest shape's activations without checkpointing.

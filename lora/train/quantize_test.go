@@ -77,6 +77,7 @@ func TestDequantisedWeightsDoNotOutliveTheirLayer(t *testing.T) {
 				tr, err := New(m, l, plan, nil, config)
 				require.NoError(t, err)
 				defer tr.Close()
+				tr.byBlocks = false
 				batch, err := plan.Batch(plan.Epoch(0, 0)[0])
 				require.NoError(t, err)
 				gradientsOf(t, tr, l, batch)
