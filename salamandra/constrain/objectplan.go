@@ -178,7 +178,7 @@ func (c *compiler) sortNames(o *objectSet, patterns []string) ([]nameClass, erro
 	}
 	name := "names" + (&stringSet{others: patterns}).asked()
 	if len(o.names) > 0 {
-		name += c.allowedName(o)
+		name += " among" + c.allowedName(o)
 	}
 	sorted, err := c.b.recognisers(name, func() ([]*automaton, error) { return c.sortByPatterns(o, patterns) })
 	if err != nil {
@@ -249,7 +249,7 @@ func (c *compiler) matching(o *objectSet, matched []string) *cond {
 	return c.cond(terms...)
 }
 
-// allowedName tells apart what propertyNames allows.
+// allowedName tells apart what propertyNames allows, which may be nothing.
 func (c *compiler) allowedName(o *objectSet) string {
 	name := ""
 	for _, s := range c.setOf(c.cond(o.names...)).strings {

@@ -144,3 +144,22 @@ func TestNestingByLayout(t *testing.T) {
 		}
 	}
 }
+
+// Names that no schema allows are not those of a schema with the same patterns that
+// allows all.
+func TestSharedNames(t *testing.T) {
+	const patterns = `"patternProperties":{"b$":{"type":"string"},"^shared?$":{"type":"object"}},"additionalProperties":{"type":"integer"}`
+	match := func(schema, text string) bool {
+		g, err := Compile([]byte(schema), Options{MaxStates: 50_000})
+		require.NoError(t, err)
+		return g.Match([]byte(text))
+	}
+	require.True(t, match(`{"type":"object",`+patterns+`}`, `{"ab": "", "c": 1}`))
+	for _, names := range []string{`false`, `{"type":"integer"}`, `{"pattern":"^a","not":{"pattern":"^a"}}`, `{"pattern":"^a","maxLength":0}`, `{"enum":[1]}`} {
+		schema := `{"type":"object","propertyNames":` + names + `,` + patterns + `}`
+		require.True(t, match(schema, `{}`), schema)
+		for _, text := range []string{`{"ab": ""}`, `{"c": 1}`, `{"shared": {}}`} {
+			require.False(t, match(schema, text), "%s: %s", schema, text)
+		}
+	}
+}
