@@ -1,4 +1,4 @@
-"""The jobs of docs/benchmarks.md done with PyTorch, Transformers and PEFT. One JSON line on standard output.
+"""The jobs of docs/measurements.md done with PyTorch, Transformers and PEFT. One JSON line on standard output.
 
     pip install torch transformers peft
     python .ci/peer.py train MODEL DATA.jsonl [--steps 4 --batch 4 --accumulate 1 --checkpointing --adapter DIR --quantize 4bit]

@@ -12,7 +12,7 @@ import (
 )
 
 // tuneAllocator starts the program anew with the settings of the allocator that
-// suit XLA (docs/benchmarks.md) where that may run on the CPU, unless the
+// suit XLA (docs/measurements.md) where that may run on the CPU, unless the
 // environment has settings of its own. It returns where there is nothing to do, or
 // where that fails.
 func tuneAllocator() {

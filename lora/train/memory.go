@@ -153,7 +153,7 @@ func (j Job) programs(plan *dataset.Plan) int64 {
 }
 
 // What cannot be counted from shapes on a processor was measured, XLA with the
-// allocator's settings of the package documentation (docs/benchmarks.md).
+// allocator's settings of the package documentation (docs/measurements.md).
 const (
 	// logitCopies, scoreCopies and blockCopies are how many arrays of a chunk's
 	// logits, of a block's scores of attention and of its activations exist at
@@ -352,7 +352,7 @@ var ErrMemory = errors.New("not enough memory")
 
 // hostShare is which part of a processor's memory, which other programs use too,
 // a run without checkpointing is left if there is a choice: checkpointing costs
-// 5 % of the time there and saves up to half of the memory (docs/benchmarks.md).
+// 5 % of the time there and saves up to half of the memory (docs/measurements.md).
 const hostShare = 8
 
 // ChooseMemory returns the first plan that fits in limit bytes, of those with
