@@ -18,6 +18,9 @@ import (
 // that one program of all blocks gives, by the same draws, within what is rounded
 // differently; and a run by them ends with the same bytes as another.
 func TestByBlocks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it runs side by side")
+	}
 	dir := salamandratest.Reference(t, "models", "tiny-gqa")
 	examples := prefixed(t, dir)
 	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
