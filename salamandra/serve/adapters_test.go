@@ -44,6 +44,7 @@ func newRealServerOn(t *testing.T, b compute.Backend, maxRank int) *realServer {
 	require.NoError(t, err)
 	base := t.TempDir()
 	require.NoError(t, os.CopyFS(base, os.DirFS(golden)))
+	shorten(t, filepath.Join(base, "config.json"))
 	r := &realServer{dir: t.TempDir(), contract: testContract()}
 	r.contract.TokenizerSHA256 = tok.Hash()
 	r.contract.BaseSHA256, err = weights.Hash(t.Context(), base)
@@ -64,6 +65,19 @@ func newRealServerOn(t *testing.T, b compute.Backend, maxRank int) *realServer {
 		require.NoError(t, os.CopyFS(filepath.Join(r.dir, name), os.DirFS(filepath.Join(golden, "golden", name))))
 	}
 	return r
+}
+
+// shorten makes a model one of 512 tokens: longer ones go on compiling once they are warm.
+func shorten(t *testing.T, path string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var config map[string]any
+	require.NoError(t, json.Unmarshal(text, &config))
+	config["max_position_embeddings"] = 512
+	text, err = json.Marshal(config)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, text, 0o644))
 }
 
 // swap asks for an adapter in the place of the model.
