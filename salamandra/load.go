@@ -125,11 +125,11 @@ func load(ctx context.Context, backend compute.Backend, files *modelfiles.Files,
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		quantized := ""
-		if slices.Contains(linears, strings.TrimSuffix(t.Name, ".weight")) {
+		linear, quantized := slices.Contains(linears, strings.TrimSuffix(t.Name, ".weight")), ""
+		if linear {
 			quantized = opts.quantized(files, t.Name)
 		}
-		if err := m.loadTensor(files, t, quantized); err != nil {
+		if err := m.loadTensor(files, t, linear, quantized); err != nil {
 			return nil, fmt.Errorf("salamandra: %w", err)
 		}
 		files.Release(t.Name)
@@ -144,7 +144,7 @@ func load(ctx context.Context, backend compute.Backend, files *modelfiles.Files,
 func numElements(t llama.Tensor) int64 { return int64(shapes.Make(dtypes.Float32, t.Shape...).Size()) }
 
 // loadTensor puts a tensor on the device and refuses one that is not finite.
-func (m *Model) loadTensor(files *modelfiles.Files, tensor llama.Tensor, quantized string) error {
+func (m *Model) loadTensor(files *modelfiles.Files, tensor llama.Tensor, linear bool, quantized string) error {
 	checked := make(chan error, 1)
 	go func() { checked <- files.CheckFinite(tensor.Name) }() // beside the upload, which reads the same pages
 	if quantized != "" {                                      // only finite numbers have codes
@@ -155,7 +155,7 @@ func (m *Model) loadTensor(files *modelfiles.Files, tensor llama.Tensor, quantiz
 	}
 	var err error
 	if m.rows == nil || tensor.Name != embeddingName {
-		err = m.weights.upload(m.backend, files, tensor, m.dtype, quantized)
+		err = m.weights.upload(m.backend, files, tensor, linear, m.dtype, quantized)
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: tensor %s: %w", m.Dir, tensor.Name, err)

@@ -138,14 +138,14 @@ func (d *onDevice) linear(nodes []*Node, name string) Weight {
 	return quantize.InGraph(p.quantized, p.shape[0], p.shape[1], nodes[p.first:p.first+quantize.NumArrays])
 }
 
-// upload puts one stored tensor of a shape on the device, as dtype or quantised.
-func (d *onDevice) upload(backend compute.Backend, files *modelfiles.Files, tensor llama.Tensor, dtype dtypes.DType, quantized string) error {
+// upload puts one stored tensor of a shape, that of a linear layer or another, on the
+// device, as dtype or quantised.
+func (d *onDevice) upload(backend compute.Backend, files *modelfiles.Files, tensor llama.Tensor, linear bool, dtype dtypes.DType, quantized string) error {
 	arrays, err := arraysOf(files, tensor, dtype, quantized)
 	if err != nil {
 		return err
 	}
 	d.places[tensor.Name] = place{len(d.arrays), tensor.Shape, quantized}
-	linear := strings.HasSuffix(tensor.Name, "_proj.weight")
 	for _, a := range arrays {
 		var t *tensors.Tensor
 		if linear && d.shards == nil && quantize.OnGo(backend) {

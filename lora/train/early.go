@@ -9,6 +9,7 @@ import (
 	"github.com/gomlx/compute"
 
 	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/internal/quantize"
 )
 
 // early is how many programs are compiled at a time before they are needed: on a
@@ -16,16 +17,10 @@ import (
 // nothing to compile, and a GPU's compiler measures kernels, which a step beside it
 // would disturb.
 func early(b compute.Backend) int {
-	if !b.HasSharedBuffers() || !compiles(b) {
+	if !b.HasSharedBuffers() || quantize.OnGo(b) {
 		return 0
 	}
 	return min(3, runtime.GOMAXPROCS(0)-1)
-}
-
-// compiles reports whether a backend makes machine code of programs. The Go backend
-// does not.
-func compiles(b compute.Backend) bool {
-	return b.Capabilities().DynamicShapes != compute.DynamicShapesNative
 }
 
 // compileEarly compiles the programs that the run will need beside its first steps,

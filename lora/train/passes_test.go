@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/internal/quantize"
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/salamandra"
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
@@ -43,10 +44,10 @@ func TestByBlocks(t *testing.T) {
 			{"bfloat16", "bfloat16", "", true, 1e-2, func(*Config, *lora.Config) {}},
 			{"float16, its loss scaled", "float16", "", false, 2e-3, func(c *Config, _ *lora.Config) { c.GradientCheckpointing = true }},
 		} {
-			if row.dtype == "float16" && !compiles(b) {
+			if row.dtype == "float16" && quantize.OnGo(b) {
 				continue // the Go backend does not train in it
 			}
-			if row.trial && compiles(b) && !salamandratest.Trials() {
+			if row.trial && !quantize.OnGo(b) && !salamandratest.Trials() {
 				continue // XLA takes long for one program
 			}
 			t.Run(row.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/internal/quantize"
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/salamandra"
 )
@@ -92,7 +93,7 @@ func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan
 	}
 	t.changed, t.needed, t.early = sync.NewCond(&t.making), map[string]map[batchShape]bool{}, early(model.Backend())
 	t.hung, t.after = make(hungDevices, len(t.models)), func(_ int, limit time.Duration) <-chan time.Time { return time.After(limit) }
-	t.byBlocks = model.Uniform() && layers.Uniform() && model.Shards() == 1 && compiles(model.Backend())
+	t.byBlocks = model.Uniform() && layers.Uniform() && model.Shards() == 1 && !quantize.OnGo(model.Backend())
 	t.schedule = schedule{config.Scheduler, config.LearningRate, config.WarmupSteps, t.totalSteps()}
 	if model.DType() == dtypes.Float16 {
 		t.state.LossScale = &lossScale{Scale: firstScale}

@@ -32,7 +32,7 @@ import (
 // Progress, if not nil, is called after each step of the 11 there are, 5 with one
 // slot, never twice at the same time.
 func (g *Generator) Compile(ctx context.Context, progress func(phase string, done, total int64)) error {
-	if g.exact() {
+	if exact(g.model) {
 		return ctx.Err()
 	}
 	if err := g.do(ctx, g.fixPrefixes); err != nil {
@@ -73,7 +73,7 @@ func (g *Generator) Compile(ctx context.Context, progress func(phase string, don
 // request, which it would slow down. It returns ctx's error if that ends first, and
 // an error once the generator is closed.
 func (g *Generator) CompileRest(ctx context.Context) error {
-	if g.exact() {
+	if exact(g.model) {
 		return ctx.Err()
 	}
 	adapter, ps, _, steps := g.ahead()

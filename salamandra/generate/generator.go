@@ -320,13 +320,13 @@ func (g *Generator) limit() int {
 	return limit
 }
 
-// exact reports whether the backend takes steps of any size without compiling anew.
-func (g *Generator) exact() bool {
-	return g.model.Backend().Capabilities().DynamicShapes == compute.DynamicShapesNative
+// exact reports whether a model's backend takes steps of any size without compiling anew.
+func exact(m *salamandra.Model) bool {
+	return m.Backend().Capabilities().DynamicShapes == compute.DynamicShapesNative
 }
 
 // buckets are the sizes that steps have now. It is for the engine, and for holders
 // of mu.
 func (g *Generator) buckets() buckets {
-	return buckets{exact: g.exact(), limit: g.limit(), prefix: g.prefixPlaces}
+	return buckets{exact: exact(g.model), limit: g.limit(), prefix: g.prefixPlaces}
 }

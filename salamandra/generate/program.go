@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -87,7 +86,7 @@ func (ps *programs) ends(name string, _ salamandra.Adapter, build func(t salaman
 // anything else before the first answer, and calls cost little. Elsewhere a step is
 // one program.
 func (ps *programs) byBlocks(a salamandra.Adapter) bool {
-	return hostWrites(ps.model) && ps.model.Backend().Capabilities().DynamicShapes != compute.DynamicShapesNative &&
+	return hostWrites(ps.model) && !exact(ps.model) &&
 		ps.model.Uniform() && (a == nil || a.Uniform())
 }
 
