@@ -1,6 +1,8 @@
 package salamandra
 
 import (
+	"slices"
+
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
@@ -83,8 +85,8 @@ func (a SharedPrefix) fused(q, k, v *Node, kept *Kept, again bool) *Node {
 // fusedCausal is the executor's causal attention of b rows of queries
 // [B*S, H, D] to keys and values [B*S, K, D] of the same rows, [B*S, H*D].
 func fusedCausal(q, k, v *Node, b int) *Node {
-	f := causalStretch(q, k, v, b)
-	out, _ := f.attend()
+	rows := func(x *Node) *Node { return Reshape(x, append([]int{b, -1}, x.Shape().Dimensions[1:]...)...) }
+	out, _ := BackendFusedScaledDotProductAttention(rows(q), rows(k), rows(v), compute.AttentionAxesLayoutBSHD, &compute.ScaledDotProductAttentionConfig{Causal: true})
 	return Reshape(out, q.Shape().Dim(0), -1)
 }
 
@@ -101,85 +103,128 @@ func fusedCausal(q, k, v *Node, b int) *Node {
 // checkpointing computed again.
 func (a SharedPrefix) fusedBehind(q, k, v *Node, kept *Kept, again bool) *Node {
 	out, logSum := wholeSoftmax(a.stretches(q, k, v))
-	return kept.withGradient(Reshape(out, q.Shape().Dim(0), -1), []*Node{q, k, v}, func(in []*Node, dOut *Node) []*Node {
+	groups := out.Shape().Dim(1)
+	return kept.withGradient(Reshape(headsFirst(out), q.Shape().Dim(0), -1), []*Node{q, k, v}, func(in []*Node, dOut *Node) []*Node {
 		parts, out, logSum := a.stretches(in[0], in[1], in[2]), out, logSum
 		if again && kept == nil {
 			out, logSum = wholeSoftmax(parts)
 		}
-		dOut = Reshape(dOut, out.Shape().Dimensions...)
+		dOut = groupsFirst(Reshape(dOut, in[0].Shape().Dimensions...), groups)
 		prefix, own := parts[0].gradients(out, logSum, dOut), parts[1].gradients(out, logSum, dOut)
 		return []*Node{
-			Add(prefix.q, own.q),
+			headsFirst(Add(prefix.q, own.q)),
 			Concatenate([]*Node{prefix.k, own.k}, 0),
 			Concatenate([]*Node{prefix.v, own.v}, 0),
 		}
 	})
 }
 
+// groupsFirst makes [N, K*G, D] [N, G, K, D], so that the queries of a token and of a
+// place in the group are those of a token with K heads: in one order for both
+// stretches, which share what is laid out.
+func groupsFirst(x *Node, groups int) *Node {
+	n, heads, d := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2)
+	return TransposeAllAxes(Reshape(x, n, heads/groups, groups, d), 0, 2, 1, 3)
+}
+
+// headsFirst undoes groupsFirst.
+func headsFirst(x *Node) *Node {
+	dims := x.Shape().Dimensions
+	return Reshape(TransposeAllAxes(x, 0, 2, 1, 3), dims[0], dims[1]*dims[2], dims[3])
+}
+
 // stretches are the attention of the rows to the prefix and to themselves.
 func (a SharedPrefix) stretches(q, k, v *Node) [2]stretch {
 	first, rest := AxisRange(0, a.P), AxisRange(a.P)
-	queries := q.Shape().Dim(0) * q.Shape().Dim(1) / k.Shape().Dim(1)
+	groups := q.Shape().Dim(1) / k.Shape().Dim(1)
+	q = groupsFirst(q, groups)
+	b, s := sharedRows(q.Shape().Dim(0)*groups, a.P)
 	return [2]stretch{
-		{q: q, k: SliceAxis(k, 0, first), v: SliceAxis(v, 0, first), b: (queries + a.P - 1) / a.P, s: a.P, shared: true},
-		causalStretch(q, SliceAxis(k, 0, rest), SliceAxis(v, 0, rest), a.B),
+		{q: q, k: SliceAxis(k, 0, first), v: SliceAxis(v, 0, first), b: b, s: s, shared: true},
+		{q: q, k: SliceAxis(k, 0, rest), v: SliceAxis(v, 0, rest), b: a.B, s: a.S},
 	}
 }
 
-// stretch is one call of the operation: queries [N, H, D] in b rows of s places.
-// In causal ones each row has its keys and values, [N, K, D] together. In shared ones
-// all have the same, [s, K, D]: the G queries of a token and a key head have rows of
-// their own, and the last row is padded.
+// sharedRows cuts n queries into b rows of s places, at least as many as there are
+// keys, which take as many places: the most rows that leave no place over.
+func sharedRows(n, keys int) (b, s int) {
+	for b = max(1, n/keys); n%b != 0; b-- {
+	}
+	return b, max(keys, n/b)
+}
+
+// stretch is one call of the operation, for queries [N, G, K, D] in b rows of s
+// places. In causal ones a row has keys and values of its own, [N, K, D] together, and
+// they are repeated for the group. In shared ones all rows have the same, [P, K, D], at
+// their beginning: each of a token's G queries takes a place.
 type stretch struct {
 	q, k, v *Node
 	b, s    int
 	shared  bool
 }
 
-// causalStretch is that of b rows of queries, keys and values.
-func causalStretch(q, k, v *Node, b int) stretch {
-	return stretch{q: q, k: k, v: v, b: b, s: q.Shape().Dim(0) / b}
-}
-
 func (f stretch) config() *compute.ScaledDotProductAttentionConfig {
-	return &compute.ScaledDotProductAttentionConfig{Causal: !f.shared}
+	n := f.k.Shape().Dim(0)
+	switch {
+	case !f.shared:
+		return &compute.ScaledDotProductAttentionConfig{Causal: true}
+	case n == f.s:
+		return &compute.ScaledDotProductAttentionConfig{}
+	}
+	each := func(n int) compute.Value {
+		return InternalBackendOutputs(Const(f.k.Graph(), slices.Repeat([]int32{int32(n)}, f.b)))[0]
+	}
+	return &compute.ScaledDotProductAttentionConfig{QuerySeqLen: each(f.s), KeyValueSeqLen: each(n)}
 }
 
-// rows makes x [N, H, ...] rows of the queries, [b, s, heads, ...].
+// rows makes x [N, G, K, ...] rows of the queries, [b, s, heads, ...].
 func (f stretch) rows(x *Node) *Node {
 	dims := x.Shape().Dimensions
 	if !f.shared {
-		return Reshape(x, append([]int{f.b, f.s}, dims[1:]...)...)
+		return Reshape(x, append([]int{f.b, f.s, dims[1] * dims[2]}, dims[3:]...)...)
 	}
-	n, heads := dims[0], f.k.Shape().Dim(1)
-	x = TransposeAllAxes(Reshape(x, n, heads, dims[1]/heads, -1), 2, 0, 1, 3) // [G, N, K, .]
-	x = Reshape(x, n*dims[1]/heads, heads, -1)
-	x = filled(x, f.b*f.s-x.Shape().Dim(0))
-	return Reshape(x, append([]int{f.b, f.s, heads}, dims[2:]...)...)
+	x = Reshape(x, append([]int{dims[0] * dims[1]}, dims[2:]...)...)
+	if missing := f.b*f.s - x.Shape().Dim(0); missing > 0 {
+		x = filled(x, missing)
+	}
+	return Reshape(x, append([]int{f.b, f.s}, dims[2:]...)...)
 }
 
 // tokens undoes rows.
 func (f stretch) tokens(x *Node) *Node {
-	dims := append([]int{f.q.Shape().Dim(0), f.q.Shape().Dim(1)}, x.Shape().Dimensions[3:]...)
-	if !f.shared {
-		return Reshape(x, dims...)
+	dims := slices.Concat(f.q.Shape().Dimensions[:3], x.Shape().Dimensions[3:])
+	if places := dims[0] * dims[1]; f.shared && places < f.b*f.s {
+		x = SliceAxis(Reshape(x, append([]int{f.b * f.s}, x.Shape().Dimensions[2:]...)...), 0, AxisRange(0, places))
 	}
-	heads := f.k.Shape().Dim(1)
-	x = SliceAxis(Reshape(x, f.b*f.s, heads, -1), 0, AxisRange(0, dims[0]*dims[1]/heads))
-	return Reshape(TransposeAllAxes(Reshape(x, -1, dims[0], heads, x.Shape().Dim(2)), 1, 2, 0, 3), dims...)
+	return Reshape(x, dims...)
 }
 
-// keys makes keys or values rows [b, s, K, D].
+// keys makes keys or values rows [b, s, heads, D].
 func (f stretch) keys(x *Node) *Node {
-	dims := append([]int{f.b, f.s}, x.Shape().Dimensions[1:]...)
+	n, heads, d := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2)
 	if !f.shared {
-		return Reshape(x, dims...)
+		groups := f.q.Shape().Dim(1)
+		x = BroadcastToDims(Reshape(x, f.b, f.s, 1, heads, d), f.b, f.s, groups, heads, d)
+		return Reshape(x, f.b, f.s, groups*heads, d)
 	}
-	return BroadcastToDims(InsertAxes(x, 0), dims...)
+	if n < f.s {
+		x = filled(x, f.s-n)
+	}
+	return BroadcastToDims(InsertAxes(x, 0), f.b, f.s, heads, d)
 }
 
-// attend returns the result [N, H, D] and the logarithms of the softmax's sums
-// [N, H], float32.
+// ofKeys makes gradients by keys or values [b, s, heads, D] those by what keys got.
+func (f stretch) ofKeys(x *Node) *Node {
+	dtype := x.DType()
+	n, heads, d := f.k.Shape().Dim(0), f.k.Shape().Dim(1), f.k.Shape().Dim(2)
+	if !f.shared {
+		return ConvertDType(ReduceSum(inFloat32(Reshape(x, n, -1, heads, d)), 1), dtype)
+	}
+	return ConvertDType(ReduceSum(inFloat32(SliceAxis(x, 1, AxisRange(0, n))), 0), dtype)
+}
+
+// attend returns the result [N, G, K, D] and the logarithms of the softmax's sums
+// [N, G, K], float32.
 func (f stretch) attend() (out, logSum *Node) {
 	out, states := BackendFusedScaledDotProductAttention(f.rows(f.q), f.keys(f.k), f.keys(f.v), compute.AttentionAxesLayoutBSHD, f.config())
 	return f.tokens(out), f.tokens(Transpose(states[0], 1, 2))
@@ -197,20 +242,11 @@ func (f stretch) gradients(out, logSum, dOut *Node) stretch {
 	pattern := VJPRegistration[NodeTypeFusedScaledDotProductAttention](own.Inputs()[0], []*Node{dOut, nil}, own.Shape())
 	clone := pattern[0].Inputs()[0].CloneWithInputs(q, k, v, f.rows(out), Transpose(f.rows(logSum), 1, 2), dOut)
 	of := func(i int) *Node { return pattern[i].CloneWithInputs(clone) }
-	d := stretch{q: f.tokens(of(0))}
-	for i, x := range []**Node{&d.k, &d.v} {
-		dx := of(i + 1)
-		if f.shared {
-			*x = ConvertDType(ReduceSum(inFloat32(dx), 0), dx.DType())
-		} else {
-			*x = Reshape(dx, append([]int{-1}, dx.Shape().Dimensions[2:]...)...)
-		}
-	}
-	return d
+	return stretch{q: f.tokens(of(0)), k: f.ofKeys(of(1)), v: f.ofKeys(of(2))}
 }
 
 // wholeSoftmax joins the results of stretches of keys and values that the same
-// queries see: their result [N, H, D] and the logarithms of the sums [N, H].
+// queries see: their result [N, G, K, D] and the logarithms of the sums [N, G, K].
 func wholeSoftmax(parts [2]stretch) (out, logSum *Node) {
 	a, la := parts[0].attend()
 	b, lb := parts[1].attend()

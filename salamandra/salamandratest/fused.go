@@ -32,6 +32,8 @@ func OnFused(t *testing.T, test func(t *testing.T, b compute.Backend)) {
 // kernels can be tested without a GPU.
 type FusedAttention struct {
 	compute.Backend
+	// Separate says that the host cannot reach the device's memory, as on a GPU.
+	Separate bool
 	// Forward and Backward count how often a graph asked for the operations.
 	Forward, Backward atomic.Int32
 }
@@ -43,6 +45,21 @@ func (b *FusedAttention) Capabilities() compute.Capabilities {
 	c.Operations[compute.OpTypeFusedScaledDotProductAttention] = true
 	c.Operations[compute.OpTypeFusedScaledDotProductAttentionVJP] = true
 	return c
+}
+
+// HasSharedBuffers implements [compute.Backend].
+func (b *FusedAttention) HasSharedBuffers() bool { return !b.Separate && b.Backend.HasSharedBuffers() }
+
+// BufferFromFlatData implements [compute.Backend].
+func (b *FusedAttention) BufferFromFlatData(device compute.DeviceNum, flat any, shape shapes.Shape) (compute.Buffer, error) {
+	buffer, err := b.Backend.BufferFromFlatData(device, flat, shape)
+	return fusedBuffer{buffer, b}, err
+}
+
+// NewSharedBuffer implements [compute.Backend].
+func (b *FusedAttention) NewSharedBuffer(device compute.DeviceNum, shape shapes.Shape) (compute.Buffer, any, error) {
+	buffer, flat, err := b.Backend.NewSharedBuffer(device, shape)
+	return fusedBuffer{buffer, b}, flat, err
 }
 
 // Builder implements [compute.Backend].
@@ -135,14 +152,15 @@ type attention struct {
 	kvHeads    int
 	scale      float64
 	q, k, v    compute.Value // [B, H, S, D]
-	scores     compute.Value // [B, H, S, S], later keys hidden if causal
+	scores     compute.Value // [B, H, S, S], later keys hidden if causal, or those beyond a length
 }
 
 // attention refuses what cuDNN refuses, and what it would compute wrongly.
 func (f fusedFunction) attention(query, key, value compute.Value, layout compute.AttentionAxesLayout, options *compute.ScaledDotProductAttentionConfig) attention {
 	q, k, v := must(f.Shape(query)), must(f.Shape(key)), must(f.Shape(value))
-	if layout != compute.AttentionAxesLayoutBSHD || options.Mask != nil || options.Bias != nil || options.QuerySeqLen != nil || options.Scale != 0 {
-		panic(fmt.Errorf("attention %v %+v, want [B, S, H, D], causal or not, with nothing else", layout, options))
+	if layout != compute.AttentionAxesLayoutBSHD || options.Mask != nil || options.Bias != nil || options.Scale != 0 ||
+		(options.QuerySeqLen == nil) != (options.KeyValueSeqLen == nil) || options.Causal && options.QuerySeqLen != nil {
+		panic(fmt.Errorf("attention %v %+v, want [B, S, H, D], causal, with lengths of queries and keys, or neither", layout, options))
 	}
 	if q.Rank() != 4 || !q.DType.IsHalfPrecision() || q.Dim(3)%8 != 0 || q.Dim(3) > 128 {
 		panic(fmt.Errorf("queries %s, want 16 bits and heads of 8 to 128 numbers", q))
@@ -155,11 +173,17 @@ func (f fusedFunction) attention(query, key, value compute.Value, layout compute
 	a.scale = 1 / math.Sqrt(float64(a.d))
 	a.q, a.k, a.v = a.inner(query), a.inner(key), a.inner(value)
 	x := must(f.Mul(a.dot(a.q, 3, a.k, 3), must(f.Constant([]float32{float32(a.scale)}))))
-	if a.scores = x; !options.Causal {
+	square := shapes.Make(dtypes.Int32, a.b, a.h, a.s, a.s)
+	var seen compute.Value
+	switch {
+	case options.Causal:
+		seen = must(f.GreaterOrEqual(must(f.Iota(square, 2)), must(f.Iota(square, 3))))
+	case options.KeyValueSeqLen != nil:
+		seen = must(f.LessThan(must(f.Iota(square, 3)), must(f.BroadcastInDim(options.KeyValueSeqLen, square, []int{0}))))
+	default:
+		a.scores = x
 		return a
 	}
-	square := shapes.Make(dtypes.Int32, a.b, a.h, a.s, a.s)
-	seen := must(f.GreaterOrEqual(must(f.Iota(square, 2)), must(f.Iota(square, 3))))
 	hidden := must(f.BroadcastInDim(must(f.Constant([]float32{-1e30})), shapes.Make(dtypes.Float32, a.b, a.h, a.s, a.s), nil))
 	a.scores = must(f.Where(seen, x, hidden))
 	return a
