@@ -52,7 +52,8 @@ type Config struct {
 	GradientCheckpointing bool `json:"gradient_checkpointing"`
 	// HeadChunk is how many trained positions go through the head at once; it
 	// bounds the memory for logits to HeadChunk·VocabSize numbers. 0 is 512 on a
-	// processor and 1,280 on a GPU, which reads the head anew for each chunk.
+	// processor and 1,536 on a GPU, which reads the head anew for each chunk. Chunks
+	// are equal parts of the positions, up to a multiple of 32.
 	HeadChunk int `json:"head_chunk"`
 
 	Checkpoints Checkpoints `json:"-"`
@@ -96,7 +97,14 @@ func headChunk(chunk int, onHost bool) int {
 	case onHost:
 		return 512
 	}
-	return 1280
+	return 1536
+}
+
+// chunkOf is how many of n positions go through the head at a time, of at most chunk.
+func chunkOf(n, chunk int) int {
+	parts := max(1, (n+chunk-1)/chunk)
+	each := (n + parts - 1) / parts
+	return min(chunk, (each+31)&^31)
 }
 
 // Validate lists every setting that makes no sense.

@@ -81,9 +81,10 @@ func (s batchShape) embed(tr salamandra.Transformer, state, tokens *Node, noise 
 	return Pad(x, ScalarZero(x.Graph(), x.DType()), PadAxis{End: s.Fill}, PadAxis{})
 }
 
-// headLosses is headLoss of h [T, C], chunk rows at a time.
+// headLosses is headLoss of h [T, C], at most chunk rows at a time.
 func headLosses(tr salamandra.Transformer, h *Node, t targets, chunk int, wantGradient bool) (loss, dh *Node) {
 	n := h.Shape().Dim(0)
+	chunk = chunkOf(n, chunk)
 	loss = ScalarZero(h.Graph(), dtypes.Float32)
 	var gradients []*Node
 	for from := 0; from < n; from += chunk {

@@ -228,7 +228,7 @@ func (j Job) onGPU(prefix int64, s dataset.Shape, checkpointing bool) int64 {
 
 // logits counts those of a chunk of a shape.
 func (j Job) logits(s dataset.Shape) int64 {
-	return int64(min(j.HeadChunk, s.N)) * int64(j.Model.VocabSize)
+	return int64(chunkOf(s.N, j.HeadChunk)) * int64(j.Model.VocabSize)
 }
 
 // logitCopies is how many arrays of a chunk's logits exist at once on a GPU.
