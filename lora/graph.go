@@ -102,7 +102,7 @@ type lowRank struct {
 
 func (b *Bound) low(i int, x, factorA, factorB *Node) lowRank {
 	if b.Dropout == nil {
-		x, factorA = apart(x, factorA)
+		x, factorA = products.Apart(x, factorA)
 	}
 	l := lowRank{a: ConvertDType(factorA, x.DType()), b: ConvertDType(factorB, x.DType()), scale: b.layers.layers[i].scale}
 	var after *Node
@@ -126,20 +126,6 @@ func (b *Bound) dropped(i int, x, after *Node) (mask, input *Node) {
 	return mask, Mul(x, mask)
 }
 
-// apart returns the operands of a product that is not to be joined with others of
-// the same x. XLA joins products on a GPU where one of them is small: it copies
-// their weights into one array, at every call.
-//
-// A barrier of one node alone would not do: gomlx leaves it out where
-// checkpointing computes again.
-func apart(x, y *Node) (*Node, *Node) {
-	if x.Graph().Backend().HasSharedBuffers() { // a processor
-		return x, y
-	}
-	both := OptimizationBarriers(x, y)
-	return both[0], both[1]
-}
-
 func (l lowRank) masked(x *Node) *Node {
 	if l.mask == nil {
 		return x
@@ -153,7 +139,7 @@ func (l lowRank) product() *Node { return products.Linear(l.inner, l.b) }
 // gradients returns those by x, in its dtype, and by A and B in float32, from
 // that by the product, dOut [N, out].
 func (l lowRank) gradients(dOut *Node) (dx, dA, dB *Node) {
-	dInner := MulScalar(products.Times(apart(dOut, l.b)), l.scale) // [N, R]
+	dInner := MulScalar(products.Times(products.Apart(dOut, l.b)), l.scale) // [N, R]
 	return l.masked(products.Times(dInner, l.a)), products.OverRows(dInner, l.input), products.Transposed(products.OverRows(l.inner, dOut))
 }
 

@@ -279,7 +279,7 @@ func softmaxOver(q *Node, stretches []keyValues) (out, logSum *Node) {
 // scores are the products of queries q [K, B, G, S, D] with the keys, biased,
 // [K, B, G, S, T].
 func (kv keyValues) scores(q *Node) *Node {
-	x := rowsByKeys(q, kv.k)
+	x := rowsByKeys(products.Apart(q, kv.k))
 	if kv.bias != nil {
 		x = Add(x, ConvertDType(ExpandLeftToRank(kv.bias, 5), x.DType()))
 	}

@@ -15,6 +15,20 @@ import (
 
 func dot(x, y *Node) *DotBuilder { return Dot(x, y).WithAccumulatorDType(x.DType()) }
 
+// Apart returns the operands of a product that is not to be joined with others of
+// one of them. XLA joins products on a GPU where one of them is small: it copies the
+// operands that differ into one array, at every call.
+//
+// A barrier of one node alone would not do: gomlx leaves it out where
+// checkpointing computes again.
+func Apart(x, y *Node) (*Node, *Node) {
+	if x.Graph().Backend().HasSharedBuffers() { // a processor
+		return x, y
+	}
+	both := OptimizationBarriers(x, y)
+	return both[0], both[1]
+}
+
 // Linear is x·Wᵀ for x [N, in] and w [out, in].
 func Linear(x, w *Node) *Node { return dot(x, w).General([]int{1}, nil, []int{1}, nil) }
 

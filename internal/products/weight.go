@@ -1,6 +1,9 @@
 package products
 
-import . "github.com/gomlx/gomlx/core/graph"
+import (
+	"github.com/gomlx/compute/dtypes"
+	. "github.com/gomlx/gomlx/core/graph"
+)
 
 // Weight is the weight W [out, in] of a linear layer in whatever form it has on the
 // device.
@@ -40,8 +43,14 @@ func Of(w *Node) Weight {
 // Full is a weight as a node of the graph.
 type Full struct{ *Node }
 
-// Linear implements [Weight].
-func (w Full) Linear(x *Node) *Node { return Linear(x, w.Node) }
+// Linear implements [Weight]. A GPU with bfloat16 reads the weights that products of one
+// x are joined of where they lie; one without, in float16, would copy them.
+func (w Full) Linear(x *Node) *Node {
+	if x.DType() == dtypes.Float16 {
+		return Linear(Apart(x, w.Node))
+	}
+	return Linear(x, w.Node)
+}
 
 // Matrix implements [Weight].
 func (w Full) Matrix(*Node) *Node { return w.Node }
