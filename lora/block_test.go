@@ -13,8 +13,8 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
 
-// TestBlockByBlock: programs of the ends and of one block give the logits that one
-// program of the whole model gives, with and without adapters; and adapters whose
+// TestBlockByBlock: programs of the ends and of one or two blocks give the logits that
+// one program of the whole model gives, with and without adapters; and adapters whose
 // blocks differ do not pass for uniform ones.
 func TestBlockByBlock(t *testing.T) {
 	salamandratest.OnEach(t, func(t *testing.T, b compute.Backend) {
@@ -44,8 +44,10 @@ func TestBlockByBlock(t *testing.T) {
 				ids := []int32{3, 1, 4, 1, 5, 9, 2, 6}
 				want, err := m.Logits(a, [][]int32{ids})
 				require.NoError(t, err)
-				got := blockByBlock(t, m, a, ids)
-				require.InDeltaSlice(t, slices.Concat(want[0]...), got, 2e-5)
+				for _, n := range []int{1, 2} {
+					got := blockByBlock(t, m, a, n, ids)
+					require.InDeltaSlice(t, slices.Concat(want[0]...), got, 2e-5, "%d blocks", n)
+				}
 			})
 		}
 		require.False(t, with(func(c *Config) { c.TargetPattern = `.*\.1\.self_attn\.q_proj`; c.TargetModules = nil }).Uniform(), "one block")
@@ -54,14 +56,14 @@ func TestBlockByBlock(t *testing.T) {
 	})
 }
 
-// blockByBlock returns the logits of one sequence.
-func blockByBlock(t *testing.T, m *salamandra.Model, a salamandra.Adapter, ids []int32) []float32 {
+// blockByBlock returns the logits of one sequence, by programs of n blocks.
+func blockByBlock(t *testing.T, m *salamandra.Model, a salamandra.Adapter, n int, ids []int32) []float32 {
 	t.Helper()
 	layout := salamandra.SharedPrefix{B: 1, S: len(ids)}
 	embed, err := m.NewEndsProgram("embed", func(tr salamandra.Transformer, args []*Node) []*Node { return []*Node{tr.Embed(args[0])} })
 	require.NoError(t, err)
 	defer embed.Close()
-	block, err := m.NewBlockProgram("block", a, func(tr salamandra.Transformer, args []*Node) []*Node {
+	block, err := m.NewBlocksProgram("blocks", a, n, func(tr salamandra.Transformer, args []*Node) []*Node {
 		return []*Node{tr.Blocks(args[0], layout.Positions(args[0].Graph()), layout)}
 	})
 	require.NoError(t, err)
@@ -73,7 +75,7 @@ func blockByBlock(t *testing.T, m *salamandra.Model, a salamandra.Adapter, ids [
 	require.NoError(t, err)
 	x, err := embed.Call(tokens)
 	require.NoError(t, err)
-	for i := range m.Config.NumHiddenLayers {
+	for i := 0; i < m.Config.NumHiddenLayers; i += n {
 		x, err = block.CallBlock(a, i, salamandra.Donate(x[0]))
 		require.NoError(t, err)
 	}

@@ -298,29 +298,42 @@ func (l *Layers) Linear(params []*graph.Node) func(name string, x *graph.Node, w
 func (l *Layers) Uniform() bool { return l.block() != nil }
 
 // BlockLinear implements salamandra.Adapter.
-func (l *Layers) BlockLinear(params []*graph.Node, block *graph.Node) func(name string, x *graph.Node, weight products.Weight) *graph.Node {
-	return l.BindBlock(params[0], block).Linear
+func (l *Layers) BlockLinear(params []*graph.Node, block *graph.Node, n int) func(name string, x *graph.Node, weight products.Weight) *graph.Node {
+	return l.BindBlocks(params[0], block, n).Linear
 }
 
-// BindBlock is [Layers.Bind] of a uniform adapter for the block whose number is the
-// node block, a scalar int32: the layers have the names that they have in block 0.
-func (l *Layers) BindBlock(vector, block *graph.Node) *Bound {
-	own := l.block()
-	rows := graph.Reshape(vector, l.blocks, own.size())
+// BindBlocks is [Layers.Bind] of a uniform adapter for n blocks, of which the first has
+// the number in the node block, a scalar int32 and a multiple of n: the layers have the
+// names that they have in the first n. Of all blocks, n is a divisor.
+func (l *Layers) BindBlocks(vector, block *graph.Node, n int) *Bound {
+	own := l.first(n)
+	rows := graph.Reshape(vector, l.blocks/n, own.size())
+	if n > 1 {
+		block = graph.DivScalar(block, n)
+	}
 	return own.Bind(graph.Gather(rows, graph.Reshape(block, 1)))
+}
+
+// first returns the layers of the first n blocks of a uniform adapter.
+func (l *Layers) first(n int) *Layers {
+	own := &Layers{Config: l.Config, place: map[string]int{}}
+	for i := range n {
+		block := llama.LayerName(i, "")
+		for _, y := range l.layers[len(own.layers):] {
+			if !strings.HasPrefix(y.name, block) {
+				break
+			}
+			own.place[y.name] = len(own.layers)
+			own.layers = append(own.layers, y)
+		}
+	}
+	return own
 }
 
 // block returns the layers of block 0 if those of all others are the same but for
 // their place, and nil otherwise.
 func (l *Layers) block() *Layers {
-	own := &Layers{Config: l.Config, place: map[string]int{}}
-	for i, y := range l.layers {
-		if !strings.HasPrefix(y.name, firstBlock) {
-			break
-		}
-		own.layers = append(own.layers, y)
-		own.place[y.name] = i
-	}
+	own := l.first(1)
 	n := len(own.layers)
 	if n == 0 || len(l.layers) != n*l.blocks {
 		return nil

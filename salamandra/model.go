@@ -56,8 +56,8 @@ type Transformer struct {
 	Keep Keep
 	// Kept, if not nil, has what is kept where the backward pass is another program.
 	Kept *Kept
-	// Block is the number of the block in a program of one, a scalar int32; nil
-	// elsewhere.
+	// Block is the number of the first block in a program of one or more, a scalar
+	// int32; nil elsewhere.
 	Block *Node
 	// PlainAttention is [Options].PlainAttention.
 	PlainAttention bool

@@ -28,9 +28,10 @@ type Adapter interface {
 	Structure() string
 	// Uniform reports whether the blocks differ in the values of the tensors only.
 	Uniform() bool
-	// BlockLinear is Linear of a uniform adapter for the block whose number is the
-	// node block, a scalar int32: the layers have the names that they have in block 0.
-	BlockLinear(params []*Node, block *Node) LinearFunc
+	// BlockLinear is Linear of a uniform adapter for n blocks, of which the first has
+	// the number in the node block, a scalar int32 and a multiple of n: the layers have
+	// the names that they have in the first n. Of all blocks, n is a divisor.
+	BlockLinear(params []*Node, block *Node, n int) LinearFunc
 }
 
 // Program is a graph function over the weights of a model and of an adapter. It is
@@ -40,6 +41,7 @@ type Program struct {
 	model   *Model
 	adapter Adapter
 	part    part
+	blocks  int // of a program of some
 	// adapterShapes are those of the adapter's tensors, which may be freed while
 	// adapters of the same structure go on with the program.
 	adapterShapes []shapes.Shape
@@ -50,7 +52,7 @@ type Program struct {
 // NewProgram makes a program of build, which gets the forward pass and the
 // nodes of the arguments of [Program.Call]. A nil adapter gives the base model.
 func (m *Model) NewProgram(name string, adapter Adapter, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
-	return m.newProgram(name, adapter, whole, build)
+	return m.newProgram(name, adapter, whole, 0, build)
 }
 
 // NewBlockProgram makes a program of one block, which [Program.CallBlock] runs as
@@ -58,23 +60,30 @@ func (m *Model) NewProgram(name string, adapter Adapter, build func(t Transforme
 // are blocks. The Transformer that build gets is a model of one block, and can do
 // nothing else. Model and adapter are to be uniform: see [Model.Uniform].
 func (m *Model) NewBlockProgram(name string, adapter Adapter, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
-	return m.newProgram(name, adapter, oneBlock, build)
+	return m.NewBlocksProgram(name, adapter, 1, build)
+}
+
+// NewBlocksProgram is NewBlockProgram of n blocks, one after the other: a model of n
+// blocks, which [Program.CallBlock] runs as those from the given one on, a multiple of n,
+// which is a divisor of the number of all.
+func (m *Model) NewBlocksProgram(name string, adapter Adapter, n int, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
+	return m.newProgram(name, adapter, someBlocks, n, build)
 }
 
 // NewLastProgram makes a program of the last block and of what comes before and after
 // the blocks, which [Program.CallBlock] runs as the last block. The Transformer that
 // build gets is a model of one block.
 func (m *Model) NewLastProgram(name string, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
-	return m.newProgram(name, nil, lastBlock, build)
+	return m.newProgram(name, nil, lastBlock, 1, build)
 }
 
 // NewEndsProgram makes a program without blocks: of what comes before and after them.
 func (m *Model) NewEndsProgram(name string, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
-	return m.newProgram(name, nil, ends, build)
+	return m.newProgram(name, nil, ends, 0, build)
 }
 
-func (m *Model) newProgram(name string, adapter Adapter, of part, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
-	p := &Program{model: m, adapter: adapter, part: of, compiled: new(atomic.Int32)}
+func (m *Model) newProgram(name string, adapter Adapter, of part, blocks int, build func(t Transformer, args []*Node) []*Node) (*Program, error) {
+	p := &Program{model: m, adapter: adapter, part: of, blocks: blocks, compiled: new(atomic.Int32)}
 	if adapter != nil {
 		for _, t := range adapter.Tensors() {
 			p.adapterShapes = append(p.adapterShapes, t.Shape())
@@ -82,9 +91,9 @@ func (m *Model) newProgram(name string, adapter Adapter, of part, build func(t T
 	}
 	exec, err := NewExec(m.backend, func(inputs []*Node) []*Node {
 		p.compiled.Add(1)
-		n := len(m.weights.of(of, 0))
+		n := len(m.weights.of(of, 0, blocks))
 		weights, rest := inputs[:n], inputs[n:]
-		view := m.weights.view(of)
+		view := m.weights.view(of, blocks)
 		t := Transformer{
 			Config: m.Config, Linear: dense, PlainAttention: m.options.PlainAttention || m.weights.shards != nil,
 			Weight:       func(name string) *Node { return view.node(weights, name) },
@@ -93,13 +102,13 @@ func (m *Model) newProgram(name string, adapter Adapter, of part, build func(t T
 		n = len(p.adapterShapes)
 		params, rest := rest[:n], rest[n:]
 		if of.blockwise() {
-			t.Config.NumHiddenLayers = 1
+			t.Config.NumHiddenLayers = blocks
 			t.Block, rest = rest[0], rest[1:]
 		}
 		switch {
 		case adapter == nil:
-		case of == oneBlock:
-			t.Linear = adapter.BlockLinear(params, t.Block)
+		case of == someBlocks:
+			t.Linear = adapter.BlockLinear(params, t.Block, blocks)
 		default:
 			t.Linear = adapter.Linear(params)
 		}
@@ -132,7 +141,7 @@ func (p *Program) CallWith(adapter Adapter, args ...any) ([]*tensors.Tensor, err
 	return p.call(adapter, 0, args)
 }
 
-// CallBlock runs a program of [Model.NewBlockProgram] as the given block, from 0 on,
+// CallBlock runs a program of blocks as the given one, from 0 on, and those after it,
 // with an adapter as [Program.CallWith] takes it.
 func (p *Program) CallBlock(adapter Adapter, block int, args ...any) ([]*tensors.Tensor, error) {
 	return p.call(adapter, block, append([]any{int32(block)}, args...))
@@ -156,7 +165,7 @@ func (p *Program) call(adapter Adapter, block int, args []any) ([]*tensors.Tenso
 func (p *Program) callWeights(block int, given []any) ([]*tensors.Tensor, error) {
 	m, s := p.model, p.model.weights.shards
 	if s == nil {
-		weights := m.weights.of(p.part, block)
+		weights := m.weights.of(p.part, block, p.blocks)
 		inputs := make([]any, 0, len(weights)+len(given))
 		for _, w := range weights {
 			inputs = append(inputs, w)
@@ -198,7 +207,7 @@ func (p *Program) execute(inputs []any) ([]*tensors.Tensor, error) {
 // Compile compiles the program ahead of time for arguments of these shapes.
 func (p *Program) Compile(args ...shapes.Shape) error {
 	var all []shapes.Shape
-	for _, w := range p.model.weights.of(p.part, 0) {
+	for _, w := range p.model.weights.of(p.part, 0, p.blocks) {
 		all = append(all, w.Shape())
 	}
 	all = append(all, p.adapterShapes...)

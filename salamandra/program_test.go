@@ -21,7 +21,9 @@ func (b bias) Tensors() []*tensors.Tensor { return []*tensors.Tensor{b.value} }
 func (b bias) Structure() string          { return "bias" }
 func (b bias) Uniform() bool              { return true }
 
-func (b bias) BlockLinear(params []*Node, _ *Node) salamandra.LinearFunc { return b.Linear(params) }
+func (b bias) BlockLinear(params []*Node, _ *Node, _ int) salamandra.LinearFunc {
+	return b.Linear(params)
+}
 
 func (b bias) Linear(params []*Node) salamandra.LinearFunc {
 	return func(name string, x *Node, weight salamandra.Weight) *Node {

@@ -37,14 +37,14 @@ type place struct {
 type part int
 
 const (
-	whole     part = iota
-	oneBlock       // any one
-	ends           // what is before and after the blocks
-	lastBlock      // the last one and the ends
+	whole      part = iota
+	someBlocks      // as many as Program.blocks, one after the other
+	ends            // what is before and after the blocks
+	lastBlock       // the last one and the ends
 )
 
-// blockwise reports whether programs of the part are told which block they are.
-func (p part) blockwise() bool { return p == oneBlock || p == lastBlock }
+// blockwise reports whether programs of the part are told which block is their first.
+func (p part) blockwise() bool { return p == someBlocks || p == lastBlock }
 
 // blocks returns where the arrays of the blocks begin and end, and how many each
 // has. Arrays are in the order of the forward pass.
@@ -53,16 +53,16 @@ func (d *onDevice) blocks() (from, to, each int) {
 	return from, to, (to - from) / d.layers
 }
 
-// of returns the arrays that a program of a part takes, of the given block; none of a
-// model that is closed.
-func (d *onDevice) of(p part, block int) []*tensors.Tensor {
+// of returns the arrays that a program of a part takes, of n blocks from the given one
+// on; none of a model that is closed.
+func (d *onDevice) of(p part, block, n int) []*tensors.Tensor {
 	if d.arrays == nil {
 		return nil
 	}
 	from, to, each := d.blocks()
 	switch p {
-	case oneBlock:
-		return d.arrays[from+block*each : from+(block+1)*each]
+	case someBlocks:
+		return d.arrays[from+block*each : from+(block+n)*each]
 	case ends:
 		return slices.Concat(d.arrays[:from], d.arrays[to:])
 	case lastBlock:
@@ -71,19 +71,20 @@ func (d *onDevice) of(p part, block int) []*tensors.Tensor {
 	return d.arrays
 }
 
-// view is where the weights of a part are among the arrays that its programs take.
-func (d *onDevice) view(p part) onDevice {
+// view is where the weights of a part, of n blocks, are among the arrays that its
+// programs take.
+func (d *onDevice) view(p part, n int) onDevice {
 	from, to, each := d.blocks()
 	places := map[string]place{}
 	for name, at := range d.places {
 		switch in := at.first >= from && at.first < to; {
 		case p == whole:
-		case p == oneBlock && in && at.first < from+each:
+		case p == someBlocks && in && at.first < from+n*each:
 			at.first -= from
 		case p == lastBlock && in && at.first < from+each:
 		case p == lastBlock && !in && at.first >= to:
 			at.first -= to - from - each
-		case p != oneBlock && at.first < from:
+		case p != someBlocks && at.first < from:
 		case p == ends && !in:
 			at.first -= to - from
 		default:
@@ -95,7 +96,7 @@ func (d *onDevice) view(p part) onDevice {
 }
 
 // Uniform reports whether all blocks have weights of the same shapes and forms, so
-// that a program of one block can be any of them.
+// that a program of one block or of several can be any of them.
 func (m *Model) Uniform() bool {
 	d := &m.weights
 	from, to, each := d.blocks()

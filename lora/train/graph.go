@@ -141,7 +141,7 @@ func (t *Trainer) bind(tr *salamandra.Transformer, vector, state *Node) (factors
 	if tr.Block == nil {
 		b = t.layers.Bind(vector)
 	} else {
-		b = t.layers.BindBlock(vector, tr.Block)
+		b = t.layers.BindBlocks(vector, tr.Block, 1)
 	}
 	tr.Linear = b.Linear
 	if state == nil {

@@ -76,7 +76,7 @@ type place struct{ row, at int }
 // places; elsewhere a program makes new tensors.
 func (c *kvCache) write(ps *programs, kv []*tensors.Tensor, places []place) error {
 	if !hostWrites(c.model) {
-		return c.writeOnDevice(ps, kv[0], places)
+		return c.writeOnDevice(ps, kv, places)
 	}
 	config, n := &c.model.Config, kv[0].Shape().Dim(1)
 	heads, bytes := config.NumKeyValueHeads, config.HeadDim*c.model.DType().Size()
@@ -108,8 +108,8 @@ func (c *kvCache) write(ps *programs, kv []*tensors.Tensor, places []place) erro
 func hostWrites(m *salamandra.Model) bool { return m.Backend().HasSharedBuffers() && m.Shards() == 1 }
 
 // writeOnDevice is write where the host cannot reach the device's memory.
-func (c *kvCache) writeOnDevice(ps *programs, kv *tensors.Tensor, places []place) error {
-	n := kv.Shape().Dim(1)
+func (c *kvCache) writeOnDevice(ps *programs, kv []*tensors.Tensor, places []place) error {
+	n := kv[0].Shape().Dim(1)
 	// source is the token that goes to each place, -1 for none.
 	source := make([]int32, c.w*c.m)
 	for i := range source {
@@ -122,12 +122,20 @@ func (c *kvCache) writeOnDevice(ps *programs, kv *tensors.Tensor, places []place
 	if err != nil {
 		return err
 	}
-	args := []any{source, kv}
-	for _, t := range c.tensors {
-		args = append(args, salamandra.Donate(t))
+	at := 0
+	for _, some := range kv {
+		own := c.tensors[at : at+some.Shape().Dim(0)]
+		args := []any{source, some}
+		for _, t := range own {
+			args = append(args, salamandra.Donate(t))
+		}
+		written, err := p.Call(args...)
+		if err != nil {
+			return err
+		}
+		at += copy(own, written)
 	}
-	c.tensors, err = p.Call(args...)
-	return err
+	return nil
 }
 
 func (c *kvCache) free() {

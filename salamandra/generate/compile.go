@@ -1,6 +1,7 @@
 package generate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -181,13 +182,14 @@ func (ps *programs) compile(a salamandra.Adapter, s stepShape) error {
 		return err
 	}
 	config := ps.model.Config
-	kv := shapes.Make(ps.model.DType(), 2*config.NumHiddenLayers, s.n, config.NumKeyValueHeads, config.HeadDim)
-	return write.Compile(append([]shapes.Shape{shapes.Make(dtypes.Int32, s.w*s.m), kv}, ps.layers(s.w, s.m, config.NumHiddenLayers)...)...)
+	layers := cmp.Or(ps.together(a), config.NumHiddenLayers)
+	kv := shapes.Make(ps.model.DType(), 2*layers, s.n, config.NumKeyValueHeads, config.HeadDim)
+	return write.Compile(append([]shapes.Shape{shapes.Make(dtypes.Int32, s.w*s.m), kv}, ps.layers(s.w, s.m, layers)...)...)
 }
 
 // compile compiles the programs that are not compiled yet.
 func (p stepPrograms) compile() error {
-	for _, c := range []call{p.block, p.head, p.embed} {
+	for _, c := range []call{p.blocks, p.head, p.embed} {
 		if c.Program == nil {
 			continue
 		}
@@ -236,8 +238,8 @@ func (ps *programs) layers(w, places, layers int) []shapes.Shape {
 	return slices.Repeat([]shapes.Shape{shape}, 2*layers)
 }
 
-// writeProgram is the program that puts the keys and values of n tokens into a
-// cache of w rows of m places. Its arguments are the token that goes to each
+// writeProgram is the program that puts the keys and values of n tokens, of some
+// layers, into their cache of w rows of m places. Its arguments are the token that goes to each
 // place, [W*M] int32, -1 for none; keys and values [2·L, N, K, D]; and the cache.
 func (ps *programs) writeProgram(w, m, n int) (*salamandra.Program, error) {
 	return ps.get(ps.made.NewProgram, nil, fmt.Sprintf("write W=%d M=%d N=%d", w, m, n), func(_ salamandra.Transformer, args []*Node) []*Node {

@@ -26,6 +26,7 @@ type sharedPrograms struct {
 	known map[string]*salamandra.Program
 	users int
 	rest  sync.Mutex // held to compile by CompileRest
+	group int        // blocks of a program, in tests; 0 for what is best
 }
 
 func newPrograms(m *salamandra.Model) *programs {
@@ -76,19 +77,44 @@ func (ps *programs) get(make maker, a salamandra.Adapter, name string, build fun
 	return p.On(ps.model), nil
 }
 
+// some is a maker of programs of n blocks.
+func (ps *programs) some(n int) maker {
+	return func(name string, a salamandra.Adapter, build func(t salamandra.Transformer, args []*Node) []*Node) (*salamandra.Program, error) {
+		return ps.made.NewBlocksProgram(name, a, n, build)
+	}
+}
+
 // ends is a maker of programs without blocks.
 func (ps *programs) ends(name string, _ salamandra.Adapter, build func(t salamandra.Transformer, args []*Node) []*Node) (*salamandra.Program, error) {
 	return ps.made.NewEndsProgram(name, build)
 }
 
-// byBlocks reports whether a step is one program for each of its parts, of which
-// that of a block runs once for each: on a CPU, where compiling takes longer than
-// anything else before the first answer, and calls cost little. Elsewhere a step is
-// one program.
-func (ps *programs) byBlocks(a salamandra.Adapter) bool {
-	return hostWrites(ps.model) && !exact(ps.model) &&
-		ps.model.Uniform() && (a == nil || a.Uniform())
+// together is how many blocks are in a program where a step is one for each of its
+// parts, of which that of blocks runs as often as there are such groups: compiling takes
+// longer than anything else before the first answer. On a CPU it is one, for calls cost
+// little; on a GPU up to eight, so that one of blocks has work for longer than the host
+// takes to call it. It is 0 where a step is one program.
+func (ps *programs) together(a salamandra.Adapter) int {
+	layers := ps.model.Config.NumHiddenLayers
+	switch {
+	case exact(ps.model) || ps.model.Shards() > 1 || !ps.model.Uniform() || a != nil && !a.Uniform():
+		return 0
+	case ps.group > 0:
+		return ps.group
+	case hostWrites(ps.model):
+		return 1
+	case layers <= gpuGroup:
+		return 0
+	}
+	n := gpuGroup
+	for layers%n != 0 {
+		n--
+	}
+	return n
 }
+
+// gpuGroup is the most blocks of a program on a GPU.
+const gpuGroup = 8
 
 // call is a program and what it takes beside weights and adapter.
 type call struct {
@@ -97,7 +123,7 @@ type call struct {
 }
 
 // stepPrograms are the parts of a step; where it is one program that is the last.
-type stepPrograms struct{ embed, block, head call }
+type stepPrograms struct{ embed, blocks, head call }
 
 // step returns the programs of a step.
 func (ps *programs) step(a salamandra.Adapter, s stepShape) (p stepPrograms, err error) {
@@ -105,7 +131,8 @@ func (ps *programs) step(a salamandra.Adapter, s stepShape) (p stepPrograms, err
 	cut(s, func(k int) int { n += k; return n })
 	numbers := shapes.Make(dtypes.Int32, n)
 	masks := shapes.Make(dtypes.Uint32, s.r, maskWords(ps.model.Config.VocabSize))
-	if !ps.byBlocks(a) {
+	group := ps.together(a)
+	if group == 0 {
 		p.head.Program, err = ps.get(ps.made.NewProgram, a, s.String(), s.build)
 		p.head.takes = append([]shapes.Shape{ps.model.TokensShape(s.n), numbers, masks}, ps.caches(s, ps.model.Config.NumHiddenLayers)...)
 		return p, err
@@ -113,12 +140,12 @@ func (ps *programs) step(a salamandra.Adapter, s stepShape) (p stepPrograms, err
 	x := shapes.Make(ps.model.DType(), s.n, ps.model.Config.HiddenSize)
 	name := s.String()
 	p.embed.takes = []shapes.Shape{ps.model.TokensShape(s.n)}
-	p.block.takes = append([]shapes.Shape{x, numbers}, ps.caches(s, 1)...)
+	p.blocks.takes = append([]shapes.Shape{x, numbers}, ps.caches(s, group)...)
 	p.head.takes = []shapes.Shape{x, shapes.Make(dtypes.Int32, s.r), masks}
 	if p.embed.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("embed N=%d", s.n), embed); err != nil {
 		return p, err
 	}
-	if p.block.Program, err = ps.get(ps.made.NewBlockProgram, a, "block "+name, func(t salamandra.Transformer, args []*Node) []*Node {
+	if p.blocks.Program, err = ps.get(ps.some(group), a, "blocks "+name, func(t salamandra.Transformer, args []*Node) []*Node {
 		x, kv := s.blocks(t, args[0], s.inputs(args[1]), args[2:])
 		return []*Node{x, kv}
 	}); err != nil {
@@ -153,7 +180,7 @@ func (ps *programs) runStep(a salamandra.Adapter, l *layout, cache *kvCache, pre
 	}
 	masks := tensors.FromFlatDataAndDimensions(l.masks, l.r, len(l.masks)/l.r)
 	defer finalize([]*tensors.Tensor{masks})
-	if p.block.Program == nil {
+	if p.blocks.Program == nil {
 		args := append([]any{salamandra.Donate(tokens), l.numbers, masks}, list(cache.tensors)...)
 		out, err := p.head.CallWith(a, append(args, list(prefix)...)...)
 		if err != nil {
@@ -163,10 +190,10 @@ func (ps *programs) runStep(a salamandra.Adapter, l *layout, cache *kvCache, pre
 	}
 	numbers := tensors.FromFlatDataAndDimensions(l.numbers, len(l.numbers))
 	defer finalize([]*tensors.Tensor{numbers})
-	x, kv, err := ps.runBlocks(a, p, tokens, func(i int) []any {
-		args := append([]any{numbers}, list(cache.tensors[2*i:2*i+2])...)
+	x, kv, err := ps.runBlocks(a, p, tokens, func(from, to int) []any {
+		args := append([]any{numbers}, list(cache.tensors[2*from:2*to])...)
 		if len(prefix) > 0 {
-			args = append(args, list(prefix[2*i:2*i+2])...)
+			args = append(args, list(prefix[2*from:2*to])...)
 		}
 		return args
 	})
@@ -181,16 +208,18 @@ func (ps *programs) runStep(a salamandra.Adapter, l *layout, cache *kvCache, pre
 	return chosen(out[0], out[1], kv)
 }
 
-// runBlocks runs what comes before the head, with the arguments that each block
-// takes after the activations. It returns these, and what blocks give beside them.
-func (ps *programs) runBlocks(a salamandra.Adapter, p stepPrograms, tokens *tensors.Tensor, block func(i int) []any) (x *tensors.Tensor, kv []*tensors.Tensor, err error) {
+// runBlocks runs what comes before the head, with the arguments that the program of
+// some blocks takes after the activations. It returns these, and what blocks give beside
+// them.
+func (ps *programs) runBlocks(a salamandra.Adapter, p stepPrograms, tokens *tensors.Tensor, takes func(from, to int) []any) (x *tensors.Tensor, kv []*tensors.Tensor, err error) {
 	out, err := p.embed.Call(salamandra.Donate(tokens))
 	if err != nil {
 		return nil, nil, err
 	}
 	x = out[0]
-	for i := range ps.model.Config.NumHiddenLayers {
-		if out, err = p.block.CallBlock(a, i, append([]any{salamandra.Donate(x)}, block(i)...)...); err != nil {
+	group := ps.together(a)
+	for i := 0; i < ps.model.Config.NumHiddenLayers; i += group {
+		if out, err = p.blocks.CallBlock(a, i, append([]any{salamandra.Donate(x)}, takes(i, i+group)...)...); err != nil {
 			finalize(kv)
 			return nil, nil, err
 		}
@@ -277,10 +306,10 @@ func (ps *programs) runPrefix(a salamandra.Adapter, ids []int32, p int) ([]*tens
 	if err != nil {
 		return nil, err
 	}
-	if parts.block.Program == nil {
+	if parts.blocks.Program == nil {
 		return parts.head.CallWith(a, salamandra.Donate(tokens))
 	}
-	x, kv, err := ps.runBlocks(a, parts, tokens, func(int) []any { return nil })
+	x, kv, err := ps.runBlocks(a, parts, tokens, func(int, int) []any { return nil })
 	if err == nil {
 		finalize([]*tensors.Tensor{x})
 	}
@@ -297,7 +326,8 @@ func (ps *programs) prefix(a salamandra.Adapter, p int) (parts stepPrograms, err
 		all[0] = t.Blocks(x, layout.Positions(x.Graph()), layout)
 		return all
 	}
-	if !ps.byBlocks(a) {
+	group := ps.together(a)
+	if group == 0 {
 		parts.head.takes = []shapes.Shape{ps.model.TokensShape(p)}
 		parts.head.Program, err = ps.get(ps.made.NewProgram, a, name, func(t salamandra.Transformer, args []*Node) []*Node {
 			return blocks(t, t.Embed(args[0]))[1:]
@@ -305,11 +335,11 @@ func (ps *programs) prefix(a salamandra.Adapter, p int) (parts stepPrograms, err
 		return parts, err
 	}
 	parts.embed.takes = []shapes.Shape{ps.model.TokensShape(p)}
-	parts.block.takes = []shapes.Shape{shapes.Make(ps.model.DType(), p, ps.model.Config.HiddenSize)}
+	parts.blocks.takes = []shapes.Shape{shapes.Make(ps.model.DType(), p, ps.model.Config.HiddenSize)}
 	if parts.embed.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("embed N=%d", p), embed); err != nil {
 		return parts, err
 	}
-	parts.block.Program, err = ps.get(ps.made.NewBlockProgram, a, "block "+name, func(t salamandra.Transformer, args []*Node) []*Node {
+	parts.blocks.Program, err = ps.get(ps.some(group), a, "blocks "+name, func(t salamandra.Transformer, args []*Node) []*Node {
 		return blocks(t, args[0])
 	})
 	return parts, err
