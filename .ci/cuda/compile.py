@@ -196,6 +196,7 @@ def statistics(hlo):
     found, entry = computations(hlo)
     body = found[entry]
     types = {i.name: i.type for i in body}
+    parameters = {i.name for i in body if i.op == "parameter"}
     weights = {tuple(s) for i in body if i.op == "parameter" for d, s, n in arrays(i.type) if d in ("bf16", "f16") and n >= 2 * WEIGHT}
     weights |= {tuple(reversed(w)) for w in weights}
     r = {"fmha": 0, "gemms": 0, "casts": 0, "joined": 0, "joined_bytes": 0, "random": 0, "moved": 0}
@@ -212,7 +213,7 @@ def statistics(hlo):
             if n >= LARGE:
                 large[f"{dtype}{shape} {i.op}"] += 1
         if "concatenate" in i.name or "concatenate" in i.text.split(" = ")[0]:
-            parts = [s for a in i.args for d, s, n in arrays(types.get(a, "")) if tuple(s) in weights]
+            parts = [a for a in i.args if a in parameters and any(tuple(s) in weights for _, s, _ in arrays(types[a]))]
             if parts:
                 r["joined"] += 1
                 r["joined_bytes"] += size(i.type)
@@ -279,6 +280,8 @@ def examine(program, card, whole, alias, keep):
             total = int(re.search(r"Total bytes: (\d+)", f.read())[1])
         layout = re.search(r"entry_computation_layout=\{\((.*?)\)->(.*?)\}(, |\n)", re.sub(r"\{[\d,:TSE()]*\}", "", hlo.splitlines()[0]) + "\n")
         r = {"program": os.path.basename(program), "card": card, "total": total, "arguments": size(layout[1]), "results": size(layout[2])}
+        # The vector of an adapter, which all blocks share.
+        r["adapter"] = max((n for d, s, n in arrays(layout[1]) if d == "f32" and len(s) == 1), default=0)
         r["aliased"] = "input_output_alias={ {" in hlo.splitlines()[0]
         # Results that lie in arguments are counted with these.
         r["temporaries"] = max(0, total - r["arguments"] - (0 if r["aliased"] else r["results"]))

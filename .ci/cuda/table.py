@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 """The results of compile.py, a JSON object a line, as a table in Markdown; then what
-the steps of training take that are programs of one block (lora/train/passes.go).
+the steps of training take that are programs of one block (lora/train/passes.go), batches
+of an evaluation, and what a generator computes by programs of several blocks
+(salamandra/generate/program.go).
 
-usage: table.py RESULTS.jsonl
+usage: table.py RESULTS.jsonl [BLOCKS]
+
+BLOCKS are those of the models, if they were recorded with fewer than they have.
 """
 
 import json
@@ -38,27 +42,66 @@ def step(programs):
     return weights + vector + kept + work, moved, sum(p.get("cpu_s", 0) for p in programs.values())
 
 
-def steps(results):
-    """A row for each run and card that has all programs of a step."""
+def batch(evaluation, training):
+    """The same of a batch of an evaluation."""
+    forward, last = evaluation["forward"], evaluation["last"]
+    x, vector = training["start"]["results"], training["join"]["results"]
+    blocks = round(vector / (training["last"]["results"] - x))
+    weights = last["arguments"] - vector - x + (blocks - 1) * (forward["arguments"] - vector - x)
+    work = x + max(p["temporaries"] + p["results"] for p in (forward, last))
+    moved = training["start"]["moved"] + (blocks - 1) * forward["moved"] + last["moved"]
+    return weights + vector + work, moved, sum(p.get("cpu_s", 0) for p in (forward, last))
+
+
+BLOCKS = {"2b": 24, "7b": 32}
+TOGETHER = 8  # blocks of a program of generation
+
+
+def generated(run, results, blocks):
+    """Rows of the prefix, and of steps with their head."""
+    groups = (blocks or BLOCKS.get(run.split("-")[0], 0)) // TOGETHER
+    heads = {n: r for r in results if (n := re.match(r"\d+-head_(N_\d+)_", r["program"]))}
+    heads = {n[1]: r for n, r in heads.items()}
+    for r in results:
+        m = re.match(r"\d+-(blocks_|)(prefix|step|write)_(.*)_\d+\.mlir$", r["program"])
+        if not m or m[1] == "" and m[2] != "write":
+            continue
+        head = heads.get(re.search(r"N_\d+", m[3])[0]) if m[2] == "step" else None
+        parts = [r] + [head] * (head is not None)
+        own = groups * (r["arguments"] - r["adapter"]) + r["adapter"] + (head["arguments"] if head else 0)
+        total = own + max(p["temporaries"] + p["results"] for p in parts)
+        moved = groups * r["moved"] + (head["moved"] if head else 0)
+        yield f"{run}, {m[2]} {m[3]}".replace("_", " "), total, moved, sum(p.get("cpu_s", 0) for p in parts)
+
+
+def steps(results, blocks):
+    """A row for each run and card that has all programs of something."""
     found = {}
     for r in results:
-        if m := re.match(r"\d+-gradients_([a-z]+)_", r["program"]):
-            found.setdefault((r["run"], r["card"]), {})[m[1]] = r
+        if m := re.match(r"\d+-(gradients|loss)_([a-z]+)_", r["program"]):
+            found.setdefault((r["run"], r["card"]), {}).setdefault(m[1], {})[m[2]] = r
     print("\n| step | card | total | moved | CPU s |\n|---|---|---|---|---|")
-    for (run, card), programs in found.items():
-        if len(programs) == 5:
-            total, moved, cpu = step(programs)
-            print(f"| {run} | {card} | {total / 1e9:.2f} | {moved / 1e9:.1f} | {cpu:.1f} |")
+    for (run, card), of in found.items():
+        training, evaluation = of.get("gradients", {}), of.get("loss", {})
+        rows = []
+        if len(training) == 5:
+            rows.append((run, *step(training)))
+        if len(evaluation) == 2 and len(training) == 5:
+            rows.append((run + ", evaluation", *batch(evaluation, training)))
+        rows += generated(run, [r for r in results if (r["run"], r["card"]) == (run, card)], blocks)
+        for name, total, moved, cpu in rows:
+            print(f"| {name} | {card} | {total / 1e9:.2f} | {moved / 1e9:.1f} | {cpu:.1f} |")
 
 
 def main():
     print("| " + " | ".join(COLUMNS) + " |")
     print("|" + "---|" * len(COLUMNS))
+    blocks = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with open(sys.argv[1]) as f:
         results = [json.loads(line) for line in f]
     for r in results:
         print("| " + " | ".join(str(c) for c in row(r)) + " |")
-    steps(results)
+    steps(results, blocks)
 
 
 if __name__ == "__main__":
