@@ -11,6 +11,8 @@ import (
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/impulse-salamandra/finetune/internal/donation"
 )
 
 // Adapter changes the linear layers of a model without the model knowing how;
@@ -124,6 +126,19 @@ func (m *Model) newProgram(name string, adapter Adapter, of part, blocks int, bu
 	}
 	p.exec = exec
 	return p, nil
+}
+
+// Gives says that every call gives up n arguments, from number first of those of
+// [Program.Call] on, by [Donate], or all from there on if n is 0: where package xlaplugin is at work, each lies in the
+// same memory as a result of its shape. It is called before the program is compiled, and
+// returns the program. A call that does not give them up costs a copy of each.
+func (p *Program) Gives(first, n int) *Program {
+	first += len(p.model.weights.of(p.part, 0, p.blocks)) + len(p.adapterShapes)
+	if p.part.blockwise() {
+		first++
+	}
+	p.exec.WithName(donation.Name(p.exec.Name(), first, n))
+	return p
 }
 
 // Compiled returns how many times the program was compiled.
@@ -260,8 +275,9 @@ func (p *Program) Close() { p.exec.Finalize() }
 
 type donated struct{ *tensors.Tensor }
 
-// Donate marks an argument of [Program.Call] whose memory the program may reuse
-// for a result. The tensor must not be used after the call.
+// Donate marks an argument of [Program.Call] that is given up: it is freed, or a result
+// lies in its memory if [Program.Gives] says so. The tensor must not be used after the
+// call.
 func Donate(t *tensors.Tensor) any { return donated{t} }
 
 // Logits computes the logits [N, V] of one or more sequences given as rows of

@@ -1,6 +1,7 @@
 package salamandra_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/gomlx/compute"
@@ -68,4 +69,52 @@ func TestProgramOutlivesItsAdapter(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestGives: the activations of a block lie where those before it lay, with the numbers
+// of a program that is given nothing up.
+func TestGives(t *testing.T) {
+	b := salamandratest.XLA(t)
+	if b == nil || !b.HasSharedBuffers() {
+		t.Skip("needs XLA on the CPU (GOMLX_BACKEND=xla:cpu)")
+	}
+	m := salamandratest.Load(t, b, salamandratest.Reference(t, "models", "tiny-mha"))
+	layout := salamandra.SharedPrefix{B: 2, S: 16}
+	build := func(tr salamandra.Transformer, args []*Node) []*Node {
+		return []*Node{tr.Blocks(args[0], layout.Positions(args[0].Graph()), layout)}
+	}
+	run := func(gives bool) (x *tensors.Tensor, places []uintptr) {
+		p, err := m.NewBlockProgram("block", nil, build)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		if gives {
+			p.Gives(0, 1)
+		}
+		start := make([]float32, layout.B*layout.S*m.Config.HiddenSize)
+		for i := range start {
+			start[i] = float32(i%7) - 3
+		}
+		x = tensors.FromFlatDataAndDimensions(start, layout.B*layout.S, m.Config.HiddenSize)
+		for i := range 4 {
+			out, err := p.CallBlock(nil, i%m.Config.NumHiddenLayers, salamandra.Donate(x))
+			if err != nil {
+				t.Fatal(err)
+			}
+			x = out[0]
+			places = append(places, salamandratest.Place(t, x))
+		}
+		return x, places
+	}
+	x, places := run(true)
+	want, others := run(false)
+	if got, want := tensors.MustCopyFlatData[float32](x), tensors.MustCopyFlatData[float32](want); !slices.Equal(got, want) {
+		t.Error("what lies in the memory of what was given up is another")
+	}
+	for i := 2; i < 4; i++ {
+		if places[i] != places[1] || others[i] == others[i-1] {
+			t.Errorf("block %d: %x and %x, without Gives %x and %x", i, places[i], places[i-1], others[i], others[i-1])
+		}
+	}
 }

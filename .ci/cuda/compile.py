@@ -2,12 +2,11 @@
 """Compiles recorded programs for NVIDIA cards that are not there, and says what
 XLA made of them: one JSON object a program and card.
 
-usage: compile.py [--cards h100,a100,rtx3090,t4] [--whole] [--alias] [--keep DIR] [--label NAME] PROGRAM.mlir...
+usage: compile.py [--cards h100,a100,rtx3090,t4] [--whole] [--no-alias] [--keep DIR] [--label NAME] PROGRAM.mlir...
 
 By default the compiler is ended once it has assigned buffers: memory is final
 then, machine code is not made. --whole lets it finish and gives the time of it.
---alias marks the arguments that the program's first call gave up
-(PROGRAM.donated) as the memory of results of the same shape.
+--no-alias gives every result memory of its own, as without package xlaplugin.
 """
 
 import argparse
@@ -97,8 +96,7 @@ def compile_one(spec, program):
     end = resource.getrusage(resource.RUSAGE_SELF)
     m = executable.get_compiled_memory_stats()
     print(json.dumps({
-        "cpu_s": round(end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime, 1),
-        "alias": m.alias_size_in_bytes, "code": m.generated_code_size_in_bytes,
+        "cpu_s": round(end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime, 1), "code": m.generated_code_size_in_bytes,
     }))
 
 
@@ -230,23 +228,16 @@ def statistics(hlo):
     return r
 
 
-def with_aliases(program, text):
-    """The program with tf.aliasing_output at the arguments that its call gave up."""
-    with open(program[:-5] + ".donated") as f:
-        donated = [int(x) for x in f.read().split()]
-    head = re.search(r"func\.func @main\((.*?)\) ->(.*?) \{\n", text, re.S)
-    results = re.findall(r"tensor<[^>]*>", head[2])
-    arguments = list(re.finditer(r"(%[\w]+): (tensor<[^>]*>)", head[1]))
-    taken, inserts = set(), []
-    for i in donated:
-        for j, result in enumerate(results):
-            if j not in taken and result == arguments[i][2]:
-                taken.add(j)
-                inserts.append((head.start(1) + arguments[i].end(), f" {{tf.aliasing_output = {j} : i32}}"))
-                break
-    for at, insert in sorted(inserts, reverse=True):
-        text = text[:at] + insert + text[at:]
-    return text
+def without_aliases(text):
+    """The program without tf.aliasing_output."""
+    return re.sub(r" \{tf\.aliasing_output = \d+ : i32\}|, tf\.aliasing_output = \d+ : i32(?= \})", "", text)
+
+
+def aliased(hlo, arguments):
+    """The bytes of the arguments in which results lie."""
+    sizes = [n for _, _, n in arrays(arguments)]
+    pairs = re.search(r"input_output_alias=\{ (.*?-alias\)) \}", hlo.splitlines()[0])
+    return sum(sizes[int(i)] for i in re.findall(r"\((\d+), \{", pairs[1])) if pairs else 0
 
 
 def examine(program, card, whole, alias, keep):
@@ -258,7 +249,7 @@ def examine(program, card, whole, alias, keep):
         with open(spec, "w") as f:
             f.write(target(card))
         with open(program) as f, open(text, "w") as g:
-            g.write(with_aliases(program, f.read()) if alias else f.read())
+            g.write(f.read() if alias else without_aliases(f.read()))
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={dump} --xla_dump_hlo_as_text"
         env = dict(os.environ, XLA_FLAGS=flags.strip(), JAX_PLATFORMS="cpu", TF_CPP_MIN_LOG_LEVEL="2")
         start = time.time()
@@ -282,9 +273,8 @@ def examine(program, card, whole, alias, keep):
         r = {"program": os.path.basename(program), "card": card, "total": total, "arguments": size(layout[1]), "results": size(layout[2])}
         # The vector of an adapter, which all blocks share.
         r["adapter"] = max((n for d, s, n in arrays(layout[1]) if d == "f32" and len(s) == 1), default=0)
-        r["aliased"] = "input_output_alias={ {" in hlo.splitlines()[0]
-        # Results that lie in arguments are counted with these.
-        r["temporaries"] = max(0, total - r["arguments"] - (0 if r["aliased"] else r["results"]))
+        r["aliased"] = aliased(hlo, layout[1])
+        r["temporaries"] = max(0, total - r["arguments"] - r["results"] + r["aliased"])
         r.update(statistics(hlo))
         r["wall_s"] = round(time.time() - start, 1)
         if whole:
@@ -305,7 +295,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cards", default="h100")
     parser.add_argument("--whole", action="store_true")
-    parser.add_argument("--alias", action="store_true")
+    parser.add_argument("--no-alias", dest="alias", action="store_false")
     parser.add_argument("--keep", help="directory for the optimised programs")
     parser.add_argument("--label", default="", help="name of the run that the programs are of")
     parser.add_argument("programs", nargs="+")

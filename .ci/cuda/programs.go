@@ -17,6 +17,7 @@ import (
 
 	"github.com/gomlx/compute"
 	_ "github.com/gomlx/go-xla/compute/xla"
+	"github.com/gomlx/go-xla/pjrt"
 
 	"github.com/impulse-salamandra/finetune/dataset"
 	"github.com/impulse-salamandra/finetune/lora"
@@ -24,6 +25,7 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra"
 	"github.com/impulse-salamandra/finetune/salamandra/generate"
 	"github.com/impulse-salamandra/finetune/salamandra/llama"
+	"github.com/impulse-salamandra/finetune/salamandra/xlaplugin"
 )
 
 // shape is the part of config.json in which the models differ.
@@ -43,10 +45,10 @@ var models = map[string]shape{
 
 // options are the flags.
 type options struct {
-	model, what, dtype, quantize, lengths, backend string
-	layers, batch, shards                          int
-	checkpointing, plain, noPrefix                 bool
-	dropout                                        float64
+	model, what, dtype, quantize, lengths, recorder string
+	layers, batch, shards                           int
+	checkpointing, plain, noPrefix                  bool
+	dropout                                         float64
 }
 
 func flags() (o options) {
@@ -55,7 +57,7 @@ func flags() (o options) {
 	flag.StringVar(&o.dtype, "dtype", "auto", "dtype of the weights")
 	flag.StringVar(&o.quantize, "quantize", "", "4bit or 8bit: quantised linear layers")
 	flag.StringVar(&o.lengths, "lengths", "dataset/testdata/impulse_lengths.json", "lengths of the examples")
-	flag.StringVar(&o.backend, "backend", "", "configuration of the recording backend")
+	flag.StringVar(&o.recorder, "recorder", "", "the recording plugin")
 	flag.IntVar(&o.layers, "layers", 0, "blocks, 0 for the model's")
 	flag.IntVar(&o.batch, "batch", 4, "examples of a batch")
 	flag.IntVar(&o.shards, "shards", 1, "devices among which the weights are divided")
@@ -87,7 +89,7 @@ func run(ctx context.Context, o options) error {
 	if err := writeModel(dir, s); err != nil {
 		return err
 	}
-	b, err := compute.NewWithConfig(o.backend)
+	b, err := recorder(o.recorder)
 	if err != nil {
 		return err
 	}
@@ -116,6 +118,18 @@ func run(ctx context.Context, o options) error {
 		return generation(ctx, m, layers, plan, examples)
 	}
 	return training(ctx, o, m, layers, plan, eval)
+}
+
+// recorder opens the recording plugin, wrapped as a plugin for CUDA is.
+func recorder(path string) (compute.Backend, error) {
+	available := func() map[string]string { return map[string]string{"cuda": path} }
+	if err := xlaplugin.Wrap(available, pjrt.RegisterPreloadedPlugin, xlaplugin.Options{Forget: true}); err != nil {
+		return nil, err
+	}
+	if ok, err := xlaplugin.Load("cuda"); !ok || err != nil {
+		return nil, fmt.Errorf("%s is not wrapped: %v", path, err)
+	}
+	return compute.NewWithConfig("xla:cuda")
 }
 
 // training runs an epoch with an evaluation and prints the plan of its memory.

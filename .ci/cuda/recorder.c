@@ -4,9 +4,6 @@
 // float32, as zeros otherwise. So a real Trainer or Generator runs over shapes,
 // and its programs can be given to XLA's compiler, which needs no device.
 // RECORD_DEVICES of them, 1 by default, can share a program.
-//
-// Beside program N-NAME.mlir, N-NAME.donated lists the arguments that its first
-// call gave up.
 
 #include "pjrt_c_api.h"
 
@@ -33,7 +30,6 @@ struct PJRT_Executable {
   char *path;  // of the program, without its extension
   size_t n_outputs;
   Shape *outputs;
-  int called;
 };
 struct PJRT_LoadedExecutable { PJRT_Executable *executable; };
 
@@ -136,23 +132,6 @@ static PJRT_Error *compile(PJRT_Client_Compile_Args *a) {
   return NULL;
 }
 
-// note_donated writes which arguments a call gave up.
-static PJRT_Error *note_donated(PJRT_Executable *e, const PJRT_LoadedExecutable_Execute_Args *a) {
-  size_t room = strlen(e->path) + 16;
-  char *path = malloc(room);
-  snprintf(path, room, "%s.donated", e->path);
-  FILE *f = fopen(path, "w");
-  if (!f) return failed("cannot be written", path);
-  free(path);
-  for (size_t i = 0; i < a->num_args; i++) {
-    int kept = 0;
-    for (size_t j = 0; j < a->options->num_non_donatable_input_indices; j++) kept |= a->options->non_donatable_input_indices[j] == (int64_t)i;
-    if (!kept) fprintf(f, "%zu\n", i);
-  }
-  fclose(f);
-  return NULL;
-}
-
 static PJRT_Buffer *new_buffer(const Shape *s, PJRT_Device *device) {
   PJRT_Buffer *b = calloc(1, sizeof *b);
   b->shape = *s;
@@ -164,10 +143,6 @@ static PJRT_Event *new_event(void) { return calloc(1, sizeof(PJRT_Event)); }
 
 static PJRT_Error *execute(PJRT_LoadedExecutable_Execute_Args *a) {
   PJRT_Executable *e = a->executable->executable;
-  if (!__sync_fetch_and_add(&e->called, 1)) {
-    PJRT_Error *err = note_donated(e, a);
-    if (err) return err;
-  }
   for (size_t d = 0; d < a->num_devices; d++) {
     for (size_t i = 0; i < e->n_outputs; i++) a->output_lists[d][i] = new_buffer(&e->outputs[i], a->execute_device ? a->execute_device : devices[d]);
     if (a->device_complete_events) a->device_complete_events[d] = new_event();

@@ -23,7 +23,7 @@ def row(r):
 
     program = re.sub(r"^\d+-|_\d+\.mlir$", "", r["program"]).replace("_", " ")
     return [
-        r["run"], program, r["card"], gb("arguments"), gb("temporaries"), gb("total"), "yes" if r["aliased"] else "no", gb("moved"),
+        r["run"], program, r["card"], gb("arguments"), gb("temporaries"), gb("total"), gb("aliased"), gb("moved"),
         r["fmha"], r["casts"], f"{r['joined']}, {gb('joined_bytes')} GB" if r["joined"] else "0",
         sum(r["large"].values()), r.get("cpu_s", ""),
     ]
@@ -37,7 +37,7 @@ def step(programs):
     block = forward["arguments"] - vector - x
     weights = last["arguments"] - vector - x + (blocks - 1) * block
     kept = (blocks - 1) * forward["results"]  # each x is the result of the block before
-    work = x + max(p["temporaries"] + p["results"] for p in (backward, last))
+    work = x + max(p["temporaries"] + p["results"] - p["aliased"] for p in (backward, last))
     moved = start["moved"] + (blocks - 1) * (forward["moved"] + backward["moved"]) + last["moved"] + join["moved"]
     return weights + vector + kept + work, moved, sum(p.get("cpu_s", 0) for p in programs.values())
 
@@ -48,7 +48,7 @@ def batch(evaluation, training):
     x, vector = training["start"]["results"], training["join"]["results"]
     blocks = round(vector / (training["last"]["results"] - x))
     weights = last["arguments"] - vector - x + (blocks - 1) * (forward["arguments"] - vector - x)
-    work = x + max(p["temporaries"] + p["results"] for p in (forward, last))
+    work = x + max(p["temporaries"] + p["results"] - p["aliased"] for p in (forward, last))
     moved = training["start"]["moved"] + (blocks - 1) * forward["moved"] + last["moved"]
     return weights + vector + work, moved, sum(p.get("cpu_s", 0) for p in (forward, last))
 
@@ -69,7 +69,7 @@ def generated(run, results, blocks):
         head = heads.get(re.search(r"N_\d+", m[3])[0]) if m[2] == "step" else None
         parts = [r] + [head] * (head is not None)
         own = groups * (r["arguments"] - r["adapter"]) + r["adapter"] + (head["arguments"] if head else 0)
-        total = own + max(p["temporaries"] + p["results"] for p in parts)
+        total = own + max(p["temporaries"] + p["results"] - p["aliased"] for p in parts)
         moved = groups * r["moved"] + (head["moved"] if head else 0)
         yield f"{run}, {m[2]} {m[3]}".replace("_", " "), total, moved, sum(p.get("cpu_s", 0) for p in parts)
 

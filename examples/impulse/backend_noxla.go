@@ -2,5 +2,5 @@
 
 package main
 
-// keepPrograms does nothing in a program without XLA.
-func keepPrograms() error { return nil }
+// wrapPlugins does nothing in a program without XLA.
+func wrapPlugins() error { return nil }

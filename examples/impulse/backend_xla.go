@@ -4,21 +4,19 @@ package main
 
 import (
 	"os"
-	"sync"
 
 	_ "github.com/gomlx/go-xla/compute/xla" // found by package device
 	"github.com/gomlx/go-xla/pjrt"
 
-	"github.com/impulse-salamandra/finetune/salamandra/xlacache"
+	"github.com/impulse-salamandra/finetune/salamandra/xlaplugin"
 )
 
-// keepPrograms keeps on disk what XLA compiles for the CPU, from the first call on.
-var keepPrograms = sync.OnceValue(func() error {
-	path, ok := pjrt.AvailablePlugins()["cpu"]
+// wrapPlugins has the plugins that package device opens wrapped.
+func wrapPlugins() error {
 	dir := os.Getenv(programsVar)
-	if !ok || dir == "off" {
-		return nil
+	opts := xlaplugin.Options{Dir: dir}
+	if dir == "off" {
+		opts = xlaplugin.Options{Forget: true}
 	}
-	_, err := xlacache.Keep("cpu", path, xlacache.Options{Dir: dir}, pjrt.RegisterPreloadedPlugin)
-	return err
-})
+	return xlaplugin.Wrap(pjrt.AvailablePlugins, pjrt.RegisterPreloadedPlugin, opts)
+}

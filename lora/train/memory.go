@@ -43,6 +43,9 @@ type Job struct {
 	// OnHost says that the device is the host's processor, whose memory holds
 	// the program as well.
 	OnHost bool
+	// InPlace says that the optimiser works in the memory of what it replaces:
+	// device.Device's InPlace.
+	InPlace bool
 	// Devices are those that batches are dealt to, and Processes those that train
 	// together: their gradients wait on the first device to be added. Shards are the
 	// devices that the base is divided among. 0 is 1.
@@ -66,7 +69,9 @@ func planMemory(j Job, checkpointing bool) MemoryPlan {
 		Checkpointing: checkpointing,
 	}
 	if j.OnHost {
-		p.Adapter += int64(j.AdapterSize) * 4 // the sum is copied
+		if !j.InPlace {
+			p.Adapter += int64(j.AdapterSize) * 4 // the sum is copied
+		}
 		p.Program = programBytes
 	} else {
 		p.Program = gpuProgramBytes
@@ -91,6 +96,11 @@ func planMemory(j Job, checkpointing bool) MemoryPlan {
 			p.Activations = max(p.Activations, size*(j.activations(int64(len(plan.Prefix)), s, checkpointing)+2*j.dequantised()))
 			p.HeadChunk = max(p.HeadChunk, logitCopies*4*logits)
 		}
+	}
+	if !j.InPlace {
+		// The optimiser makes adapter and moments anew beside the old and the sum: seven
+		// vectors, when the activations are gone.
+		p.Moments += max(0, 7*int64(j.AdapterSize)*4-p.Adapter-p.Moments-p.Activations-p.HeadChunk)
 	}
 	return p
 }

@@ -129,6 +129,30 @@ func TestProgramMemory(t *testing.T) {
 	require.Equal(t, int64(gpuProgramBytes), program(20))
 }
 
+// TestPlanInPlace: without results in place there is room for the old and the new
+// adapter and moments beside the sum, also where a batch takes next to nothing; with them
+// there are five vectors at most.
+func TestPlanInPlace(t *testing.T) {
+	for tokens, times := range map[int]int{2: 100, 300: 1} {
+		for _, host := range []bool{false, true} {
+			j := memoryJob(t, 1)
+			j.OnHost, j.HeadChunk, j.AdapterSize = host, 1, times*j.AdapterSize
+			e := dataset.Example{IDs: make([]int32, tokens), Train: make([]bool, tokens)}
+			e.Train[tokens-1] = true
+			j.Plans = []*dataset.Plan{newPlan(t, []dataset.Example{e}, nil)}
+			vector := int64(j.AdapterSize) * 4
+			without := planMemory(j, true)
+			j.InPlace = true
+			with := planMemory(j, true)
+			optimiser := without.Total() - without.Weights - without.Program
+			require.GreaterOrEqual(t, optimiser, 7*vector)
+			require.Equal(t, tokens == 2, optimiser == 7*vector)
+			require.Equal(t, 5*vector, with.Adapter+with.Moments)
+			require.Equal(t, with.Activations, without.Activations)
+		}
+	}
+}
+
 // TestHalfPrecisionOnHost: there products take more in half precision, and on a
 // GPU they do not.
 func TestHalfPrecisionOnHost(t *testing.T) {

@@ -113,6 +113,10 @@ func (t *Trainer) gradientPasses(s batchShape) *passes {
 	p.join = p.made(m.NewEndsProgram(s.name("gradients join"), func(_ salamandra.Transformer, in []*Node) []*Node {
 		return []*Node{unscaled(Concatenate(in[:p.blocks+1], 0), in[p.blocks+1:])}
 	}))
+	if p.err == nil { // x, and the gradient by a block's result
+		p.last.Gives(2, 1)
+		p.backward.Gives(2, 1)
+	}
 	return p
 }
 
@@ -139,6 +143,9 @@ func (t *Trainer) lossProgram(in *input) (*passes, error) {
 			return []*Node{tr.Blocks(in[1], s.Positions(in[1].Graph()), s.SharedPrefix)}
 		}))
 		p.last = p.made(m.NewLastProgram(s.name("loss last"), last))
+		if p.err == nil {
+			p.forward.Gives(1, 1)
+		}
 		return p
 	})
 }

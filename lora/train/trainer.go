@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/impulse-salamandra/finetune/dataset"
+	"github.com/impulse-salamandra/finetune/internal/donation"
 	"github.com/impulse-salamandra/finetune/internal/quantize"
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/salamandra"
@@ -105,12 +106,14 @@ func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan
 	if t.add, err = NewExec(model.Backend(), func(a, b *Node) *Node { return Add(a, b) }); err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
+	t.add.WithName(donation.Name("add", 0, 1))
 	t.update, err = NewExec(model.Backend(), func(in []*Node) []*Node {
 		return adamW(config, rateFactors(layers, in[0], config.LoRAPlusRatio), in[0], in[1], in[2], in[3], in[4])
 	})
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
+	t.update.WithName(donation.Name("adamw", 0, 4))
 	if err := t.openCheckpoints(); err != nil {
 		t.Close()
 		return nil, err

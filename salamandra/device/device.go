@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/gomlx/compute"
 
 	"github.com/impulse-salamandra/finetune/internal/gobackend"
 	"github.com/impulse-salamandra/finetune/salamandra"
+	"github.com/impulse-salamandra/finetune/salamandra/xlaplugin"
 )
 
 // Device is an open backend and how models are loaded on it.
@@ -25,6 +27,9 @@ type Device struct {
 	// know, such as what was tried before and does not work.
 	Config, Why string
 	Notes       []string
+	// InPlace says that results lie in the memory of what their programs are given up:
+	// see package xlaplugin.
+	InPlace bool
 }
 
 // Open opens a backend: "auto" or "" for the best there is, "go", "xla:cpu",
@@ -63,11 +68,11 @@ func open(c choice) (*Device, error) {
 	if err := c.check(compute.List()); err != nil {
 		return nil, err
 	}
-	b, err := newBackend(withMemoryShare(config))
+	inPlace, b, err := newBackend(withMemoryShare(config))
 	if err != nil {
 		return nil, fmt.Errorf("backend %s (%s): %w", c.config, c.why, err)
 	}
-	d := &Device{Backend: b, Devices: 1, Options: salamandra.DefaultOptions(), Config: c.config, Why: c.why}
+	d := &Device{Backend: b, Devices: 1, Options: salamandra.DefaultOptions(), Config: c.config, Why: c.why, InPlace: inPlace}
 	if c.kind() == "xla" {
 		d.Options.Compiled = trimMemory
 	}
@@ -86,19 +91,31 @@ func open(c choice) (*Device, error) {
 	return d, nil
 }
 
-// newBackend opens a backend; those that a broken plugin brings down with a
-// panic are an error.
-func newBackend(config string) (b compute.Backend, err error) {
+// opening is held while a backend is opened: go-xla's list of plugins is not guarded
+// against what package xlaplugin adds.
+var opening sync.Mutex
+
+// newBackend opens a backend, and says whether its plugin is wrapped; those that a
+// broken plugin brings down with a panic are an error.
+func newBackend(config string) (inPlace bool, b compute.Backend, err error) {
+	opening.Lock()
+	defer opening.Unlock()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%v", p)
 		}
 	}()
+	if plugin, ok := strings.CutPrefix(config, "xla:"); ok {
+		plugin, _, _ = strings.Cut(plugin, ",")
+		if inPlace, err = xlaplugin.Load(plugin); err != nil {
+			return false, nil, err
+		}
+	}
 	b, err = compute.NewWithConfig(config)
 	if err == nil && (choice{config: config}).kind() == "go" {
 		b = gobackend.New(b)
 	}
-	return b, err
+	return inPlace, b, err
 }
 
 // String says which backend it is and why.

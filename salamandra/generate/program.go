@@ -84,6 +84,18 @@ func (ps *programs) some(n int) maker {
 	}
 }
 
+// giving is a maker of programs that are given up n arguments from number first on, 0
+// for all.
+func giving(first, n int, make maker) maker {
+	return func(name string, a salamandra.Adapter, build func(t salamandra.Transformer, args []*Node) []*Node) (*salamandra.Program, error) {
+		p, err := make(name, a, build)
+		if err != nil {
+			return nil, err
+		}
+		return p.Gives(first, n), nil
+	}
+}
+
 // ends is a maker of programs without blocks.
 func (ps *programs) ends(name string, _ salamandra.Adapter, build func(t salamandra.Transformer, args []*Node) []*Node) (*salamandra.Program, error) {
 	return ps.made.NewEndsProgram(name, build)
@@ -145,7 +157,7 @@ func (ps *programs) step(a salamandra.Adapter, s stepShape) (p stepPrograms, err
 	if p.embed.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("embed N=%d", s.n), embed); err != nil {
 		return p, err
 	}
-	if p.blocks.Program, err = ps.get(ps.some(group), a, "blocks "+name, func(t salamandra.Transformer, args []*Node) []*Node {
+	if p.blocks.Program, err = ps.get(giving(0, 1, ps.some(group)), a, "blocks "+name, func(t salamandra.Transformer, args []*Node) []*Node {
 		x, kv := s.blocks(t, args[0], s.inputs(args[1]), args[2:])
 		return []*Node{x, kv}
 	}); err != nil {
@@ -339,7 +351,7 @@ func (ps *programs) prefix(a salamandra.Adapter, p int) (parts stepPrograms, err
 	if parts.embed.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("embed N=%d", p), embed); err != nil {
 		return parts, err
 	}
-	parts.blocks.Program, err = ps.get(ps.some(group), a, "blocks "+name, func(t salamandra.Transformer, args []*Node) []*Node {
+	parts.blocks.Program, err = ps.get(giving(0, 1, ps.some(group)), a, "blocks "+name, func(t salamandra.Transformer, args []*Node) []*Node {
 		return blocks(t, args[0])
 	})
 	return parts, err

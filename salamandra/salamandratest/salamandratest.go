@@ -13,9 +13,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unsafe"
 
 	"github.com/gomlx/compute"
 	_ "github.com/gomlx/compute/gobackend" // the executor that is always there
+	"github.com/gomlx/gomlx/core/tensors"
 
 	"github.com/impulse-salamandra/finetune/internal/gobackend"
 	"github.com/impulse-salamandra/finetune/internal/safetensors"
@@ -28,7 +30,8 @@ const goConfig = "go:ops_sequential"
 
 var backends struct {
 	sync.Mutex
-	open map[string]compute.Backend
+	open   map[string]compute.Backend
+	plugin string // file of that of XLA
 }
 
 // backend opens an executor once for the whole test program.
@@ -66,10 +69,34 @@ func XLA(tb testing.TB) compute.Backend {
 		tb.Logf("GOMLX_BACKEND=%s is not used: this test program was built without XLA (needs cgo, no tag noxla)", config)
 		return nil
 	}
-	if err := keepPrograms(); err != nil {
-		tb.Logf("every program is compiled: %v", err)
+	backends.Lock()
+	if _, ok := backends.open[config]; !ok {
+		var err error
+		name, _, _ := strings.Cut(strings.TrimPrefix(config, "xla:"), ",")
+		if backends.plugin, err = wrapPlugin(name); err != nil {
+			tb.Logf("the plugin is not wrapped: %v", err)
+		}
 	}
+	backends.Unlock()
 	return backend(tb, config)
+}
+
+// Unwrapped returns the backend of [XLA] by its plugin as it is, so that no result lies
+// in what a program is given up; nil if there is no such backend, or another way to it.
+func Unwrapped(tb testing.TB) compute.Backend {
+	if XLA(tb) == nil || !filepath.IsAbs(backends.plugin) {
+		return nil
+	}
+	return backend(tb, "xla:"+backends.plugin)
+}
+
+// Place returns where a tensor of a backend on the host lies.
+func Place(tb testing.TB, t *tensors.Tensor) (place uintptr) {
+	tb.Helper()
+	if err := t.ConstBytes(func(data []byte) { place = uintptr(unsafe.Pointer(unsafe.SliceData(data))) }); err != nil {
+		tb.Fatal(err)
+	}
+	return place
 }
 
 // OnEach runs a test on the Go backend and, where a plugin is present, on XLA.

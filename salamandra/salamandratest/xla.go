@@ -3,23 +3,22 @@
 package salamandratest
 
 import (
-	"sync"
+	"errors"
 
 	_ "github.com/gomlx/go-xla/compute/xla" // used where GOMLX_BACKEND names a plugin
 	"github.com/gomlx/go-xla/pjrt"
 
-	"github.com/impulse-salamandra/finetune/salamandra/xlacache"
+	"github.com/impulse-salamandra/finetune/salamandra/xlaplugin"
 )
 
 const haveXLA = true
 
-// keepPrograms has XLA's CPU plugin keep its programs in the user's cache: tests
-// compile the same ones many times.
-var keepPrograms = sync.OnceValue(func() error {
-	path, ok := pjrt.AvailablePlugins()["cpu"]
-	if !ok {
-		return nil
-	}
-	_, err := xlacache.Keep("cpu", path, xlacache.Options{}, pjrt.RegisterPreloadedPlugin)
-	return err
-})
+// wrapPlugin has the programs of an XLA plugin work in place, and those for the CPU
+// kept in the user's cache: tests compile the same ones many times. It returns the
+// plugin's file.
+func wrapPlugin(name string) (path string, err error) {
+	path = pjrt.AvailablePlugins()[name]
+	err = xlaplugin.Wrap(pjrt.AvailablePlugins, pjrt.RegisterPreloadedPlugin, xlaplugin.Options{})
+	_, broken := xlaplugin.Load(name)
+	return path, errors.Join(err, broken)
+}

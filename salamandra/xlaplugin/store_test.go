@@ -1,6 +1,6 @@
 //go:build linux && cgo && !noxla
 
-package xlacache
+package xlaplugin
 
 import (
 	"os"
@@ -57,5 +57,30 @@ func TestOthersMayNotWrite(t *testing.T) {
 	}
 	if err := o.settle(); err == nil {
 		t.Error("a directory that others can write to is taken")
+	}
+}
+
+// TestCUDAData: a plugin for CUDA is told where CUDA's files are if they lie beside it,
+// unless it was told otherwise; as go-xla tells those that it loads.
+func TestCUDAData(t *testing.T) {
+	dir := t.TempDir()
+	nvidia := filepath.Join(dir, "nvidia")
+	for _, row := range []struct{ name, flags, want string }{
+		{"cuda", "--a=b", "--a=b"},
+		{"cpu", "", ""},
+		{"cuda", "", "--xla_gpu_cuda_data_dir=" + nvidia},
+		{"cuda", "--a=b", "--a=b --xla_gpu_cuda_data_dir=" + nvidia},
+		{"cuda", "--xla_gpu_cuda_data_dir=/c", "--xla_gpu_cuda_data_dir=/c"},
+	} {
+		t.Setenv("XLA_FLAGS", row.flags)
+		if err := cudaData(row.name, filepath.Join(dir, "lib", "plugin.so")); err != nil {
+			t.Fatal(err)
+		}
+		if got := os.Getenv("XLA_FLAGS"); got != row.want {
+			t.Errorf("%s with %q: %q, want %q", row.name, row.flags, got, row.want)
+		}
+		if err := os.MkdirAll(nvidia, 0o755); err != nil { // from the second row on
+			t.Fatal(err)
+		}
 	}
 }

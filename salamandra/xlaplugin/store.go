@@ -1,6 +1,6 @@
 //go:build linux && cgo && !noxla
 
-package xlacache
+package xlaplugin
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -109,17 +110,17 @@ func (o *Options) settle() error {
 		o.Bytes = 2 << 30
 	}
 	if o.Bytes < 0 {
-		return fmt.Errorf("xlacache: %d bytes, want 0 or more", o.Bytes)
+		return fmt.Errorf("xlaplugin: %d bytes, want 0 or more", o.Bytes)
 	}
 	if o.Dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
-			return fmt.Errorf("xlacache: %w", err)
+			return fmt.Errorf("xlaplugin: %w", err)
 		}
 		o.Dir = filepath.Join(cache, "impulse", "xla")
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return fmt.Errorf("xlacache: %w", err)
+		return fmt.Errorf("xlaplugin: %w", err)
 	}
 	return checkOwner(o.Dir)
 }
@@ -128,10 +129,34 @@ func (o *Options) settle() error {
 func checkOwner(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
-		return fmt.Errorf("xlacache: %w", err)
+		return fmt.Errorf("xlaplugin: %w", err)
 	}
 	if s, ok := info.Sys().(*syscall.Stat_t); info.Mode().Perm()&0o022 != 0 || ok && int(s.Uid) != os.Geteuid() {
-		return fmt.Errorf("xlacache: %s: what is in it is run, and others can write to it: want a directory of this user's with mode 0700", dir)
+		return fmt.Errorf("xlaplugin: %s: what is in it is run, and others can write to it: want a directory of this user's with mode 0700", dir)
 	}
 	return nil
+}
+
+// setupOf is what programs depend on beside their text and the compiler's options.
+func setupOf(plugin string) ([]byte, error) {
+	info, err := os.Stat(plugin)
+	if err != nil {
+		return nil, fmt.Errorf("xlaplugin: %w", err)
+	}
+	cpu, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return nil, fmt.Errorf("xlaplugin: %w", err)
+	}
+	var setup bytes.Buffer
+	fmt.Fprintf(&setup, "1 %s %d %d %d %s\n", plugin, info.Size(), info.ModTime().UnixNano(), runtime.NumCPU(), os.Getenv("XLA_FLAGS"))
+	for line := range bytes.Lines(cpu) {
+		of, _, _ := bytes.Cut(line, []byte{'\t'})
+		if slices.Contains([]string{"vendor_id", "cpu family", "model", "model name", "stepping", "flags", "CPU part", "Features"}, string(of)) {
+			setup.Write(line)
+		}
+		if len(bytes.TrimSpace(line)) == 0 { // the other processors are alike
+			break
+		}
+	}
+	return setup.Bytes(), nil
 }

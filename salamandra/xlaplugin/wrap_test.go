@@ -1,10 +1,11 @@
 //go:build linux && cgo && !noxla
 
-package xlacache_test
+package xlaplugin_test
 
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/gomlx/compute"
@@ -14,28 +15,53 @@ import (
 	_ "github.com/gomlx/go-xla/compute/xla"
 	"github.com/gomlx/go-xla/pjrt"
 
-	"github.com/impulse-salamandra/finetune/salamandra/xlacache"
+	"github.com/impulse-salamandra/finetune/salamandra/xlaplugin"
 )
+
+// kept is where the programs of these tests are kept.
+var kept string
+
+func TestMain(m *testing.M) {
+	var err error
+	if kept, err = os.MkdirTemp("", "programs"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	if err := os.RemoveAll(kept); err != nil {
+		panic(err)
+	}
+	os.Exit(code)
+}
+
+// backend is XLA on the CPU, by a plugin that is wrapped.
+func backend(t *testing.T) compute.Backend {
+	t.Helper()
+	if _, ok := pjrt.AvailablePlugins()["cpu"]; !ok {
+		t.Skip("no XLA plugin for the CPU: see docs/install-xla-cpu.sh")
+	}
+	if err := xlaplugin.Wrap(pjrt.AvailablePlugins, pjrt.RegisterPreloadedPlugin, xlaplugin.Options{Dir: kept}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time it is there
+		if ok, err := xlaplugin.Load("cpu"); !ok || err != nil {
+			t.Fatalf("Load: %v, %v", ok, err)
+		}
+	}
+	if ok, err := xlaplugin.Load("another"); ok || err != nil {
+		t.Fatalf("Load of a plugin that is not there: %v, %v", ok, err)
+	}
+	b, err := compute.NewWithConfig("xla:cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Finalize)
+	return b
+}
 
 // TestProgramsComeFromDisk shows by exchanging the files of two programs that the
 // second compilation reads them, and by damaging one that it is not believed.
 func TestProgramsComeFromDisk(t *testing.T) {
-	path, ok := pjrt.AvailablePlugins()["cpu"]
-	if !ok {
-		t.Skip("no XLA plugin for the CPU: see docs/install-xla-cpu.sh")
-	}
-	dir := t.TempDir()
-	if ok, err := xlacache.Keep("cpu", path, xlacache.Options{Dir: dir}, pjrt.RegisterPreloadedPlugin); !ok || err != nil {
-		t.Fatalf("Keep: %v, %v", ok, err)
-	}
-	if _, err := xlacache.Keep("cpu", path, xlacache.Options{Dir: dir}, pjrt.RegisterPreloadedPlugin); err == nil {
-		t.Error("a second plugin is kept")
-	}
-	backend, err := compute.NewWithConfig("xla:cpu")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer backend.Finalize()
+	backend := backend(t)
 	times := func(k float64) float32 {
 		t.Helper()
 		exec, err := NewExec(backend, func(x *Node) *Node { return MulScalar(x, k) })
@@ -55,13 +81,17 @@ func TestProgramsComeFromDisk(t *testing.T) {
 			t.Errorf("7 times %v is %v, want %v: %s", k, got, result, why)
 		}
 	}
+	before, err := filepath.Glob(filepath.Join(kept, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	files := func() []string {
 		t.Helper()
-		list, err := filepath.Glob(filepath.Join(dir, "*"))
+		list, err := filepath.Glob(filepath.Join(kept, "*"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return list
+		return slices.DeleteFunc(list, func(path string) bool { return slices.Contains(before, path) })
 	}
 	want(2, 14, "compiled")
 	twice := files()
