@@ -54,7 +54,7 @@ type TrainOptions struct {
 	// are set by Train.
 	Train train.Config
 	// AutoCheckpointing chooses Train.GradientCheckpointing: on where there is
-	// no room without, or if without would take an eighth of the memory on a CPU.
+	// no room without, or if without would take half of the memory on a CPU.
 	AutoCheckpointing bool
 
 	// MaxLength is the longest example in tokens, and Overlong what happens to
@@ -62,8 +62,9 @@ type TrainOptions struct {
 	MaxLength int
 	Overlong  dataset.OverlongPolicy
 	// Split says which examples are held out for evaluation, and Plan how the
-	// others become batches. Plan.ShapeTokens is by default 10,000 divided by the
-	// epochs: about what compiling another shape takes on a CPU.
+	// others become batches. Plan.ShapeTokens is by default what two cores compute while
+	// they compile for another shape, divided by the epochs: 1,200 tokens of a model of
+	// 135 million parameters, ever fewer of larger ones and at most 10,000.
 	Split dataset.SplitOptions
 	Plan  dataset.PlanOptions
 

@@ -241,24 +241,27 @@ func (r *run) readData(config llama.Config) error {
 	if err != nil {
 		return err
 	}
-	if p.Train, p.Eval, err = dataset.NewPlan(trained, held, o.BatchPlan()); err != nil {
+	if p.Train, p.Eval, err = dataset.NewPlan(trained, held, o.BatchPlan(config)); err != nil {
 		return err
 	}
 	r.questions = questionsOf(held)
 	return r.settleTask(records)
 }
 
-// BatchPlan returns the options by which [Train] makes batches: Plan with what another
-// shape costs, where it does not say. The epochs must be 1 or more.
-func (o *TrainOptions) BatchPlan() dataset.PlanOptions {
+// BatchPlan returns the options by which [Train] makes batches for a model: Plan with
+// what another shape costs, where it does not say. The epochs must be 1 or more.
+func (o *TrainOptions) BatchPlan(config llama.Config) dataset.PlanOptions {
 	plan := o.Plan
-	plan.ShapeTokens = cmp.Or(plan.ShapeTokens, compileTokens/o.Train.Epochs)
+	tokens := min(maxShapeTokens, int(shapeOperations/(6*config.NumParameters())))
+	plan.ShapeTokens = cmp.Or(plan.ShapeTokens, tokens/o.Train.Epochs)
 	return plan
 }
 
-// compileTokens is about how many tokens of SmolLM2 a processor computes while it
-// compiles for another shape; a larger model computes fewer on it, a GPU more.
-const compileTokens = 10_000
+// shapeOperations are about what two cores compute while they compile for another shape,
+// 7 s, whatever the number of blocks; a token takes six for each parameter. Programs of
+// small models compile sooner, and compute more slowly: they count maxShapeTokens. A
+// device that computes faster has the same batches, so that a run can be resumed on another.
+const shapeOperations, maxShapeTokens = 1_000_000_000_000, 10_000
 
 // records returns the examples, each with a system message if there is a system
 // prompt.

@@ -219,7 +219,7 @@ func (o *inspectOptions) inspect(base string) (r *inspect.Report, said string, e
 			Tokenizer: tok, Template: o.Contract.Template(),
 			MaxLength: o.MaxLength, Overlong: o.TrainOptions.Overlong, Vocabulary: config.VocabSize,
 		},
-		Split: o.Split, Plan: o.BatchPlan(), Decoder: tok, CheckAnswer: check,
+		Split: o.Split, Plan: o.BatchPlan(config), Decoder: tok, CheckAnswer: check,
 		Identify: func(question string) string {
 			if l := lang.Identify(question); l != lang.Unknown {
 				return l

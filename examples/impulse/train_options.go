@@ -83,7 +83,7 @@ func (o *trainOptions) addOptimiserFlags(f *pflag.FlagSet) {
 	f.Float64Var(&o.Train.LoRAPlusRatio, "lora-plus-ratio", o.Train.LoRAPlusRatio, "learning rate of B over that of A (LoRA+ advises 16); 1 trains both alike")
 	f.Float64Var(&o.Train.NEFTuneAlpha, "neftune-alpha", 0, "noise on the embeddings in training (NEFTune advises 5); 0 for none")
 	f.Uint64Var(&o.Train.Seed, "seed", o.Train.Seed, "seed of the split, the order, the adapter, the dropout and the noise")
-	f.StringVar(&o.Checkpointing, "gradient-checkpointing", "auto", "keep little per block and recompute the rest, less memory but slower: on, off, or auto: on if there is no room without, or if without would take an eighth of the memory on a CPU")
+	f.StringVar(&o.Checkpointing, "gradient-checkpointing", "auto", "keep little per block and recompute the rest, less memory but slower: on, off, or auto: on if there is no room without, or if without would take half of the memory on a CPU")
 	f.Lookup("gradient-checkpointing").NoOptDefVal = "on"
 	f.IntVar(&o.Train.HeadChunk, "head-chunk", o.Train.HeadChunk, "trained tokens that go through the head at once; 0 is 512, or 1,536 on a GPU")
 	f.IntVar(&o.LoRA.Rank, "lora-r", o.LoRA.Rank, "rank of the adapter")

@@ -12,20 +12,23 @@ import (
 	"github.com/impulse-salamandra/finetune/internal/quantize"
 )
 
-// early is how many programs are compiled at a time before they are needed: on a
-// CPU, where compiling takes one core for as long as some steps. The Go backend has
-// nothing to compile, and a GPU's compiler measures kernels, which a step beside it
-// would disturb.
-func early(b compute.Backend) int {
-	if !b.HasSharedBuffers() || quantize.OnGo(b) {
-		return 0
+// early is how many shapes are compiled at a time before they are needed, and whether
+// beside the first steps: so on a CPU, where compiling takes one core for as long as
+// some steps. A GPU's compiler measures kernels, which a step beside it would disturb,
+// so there all are compiled before the first. The Go backend has nothing to compile.
+func early(b compute.Backend) (shapes int, beside bool) {
+	switch {
+	case quantize.OnGo(b):
+		return 0, true
+	case b.HasSharedBuffers():
+		return min(3, runtime.GOMAXPROCS(0)-1), true
 	}
-	return min(3, runtime.GOMAXPROCS(0)-1)
+	return min(4, runtime.GOMAXPROCS(0)), false
 }
 
-// compileEarly compiles the programs that the run will need beside its first steps,
-// until the function that it returns is called, which waits for those underway.
-// Whatever fails is compiled again, and reported, when it is needed.
+// compileEarly compiles the programs that the run will need, beside its first steps
+// until the function that it returns is called, which waits for those underway; or all
+// of them at once. Whatever fails is compiled again, and reported, when it is needed.
 func (t *Trainer) compileEarly(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	todo := make(chan func())
@@ -51,6 +54,9 @@ func (t *Trainer) compileEarly(ctx context.Context) (stop func()) {
 			}
 		}
 	})
+	if !t.beside {
+		group.Wait()
+	}
 	return func() {
 		cancel()
 		group.Wait()
@@ -58,7 +64,7 @@ func (t *Trainer) compileEarly(ctx context.Context) (stop func()) {
 }
 
 // upcoming compiles the programs that this process needs from a position on, in the
-// order in which it will. The first is left to the step that waits for it.
+// order in which it will. The first is left to the step that waits for it, unless no step begins before all are there.
 func (t *Trainer) upcoming(from position) iter.Seq[func()] {
 	return func(yield func(func()) bool) {
 		known := map[batchShape]bool{}
@@ -66,7 +72,7 @@ func (t *Trainer) upcoming(from position) iter.Seq[func()] {
 			if !newShape(known, t.train, indices) {
 				continue
 			}
-			if len(known) > 1 && !yield(func() { t.compileFor(t.train, indices) }) {
+			if (len(known) > 1 || !t.beside) && !yield(func() { t.compileFor(t.train, indices) }) {
 				return
 			}
 			if len(known) == len(t.train.Shapes) {
@@ -124,7 +130,7 @@ func (t *Trainer) compileFor(plan *dataset.Plan, indices []int) {
 		return
 	}
 	defer in.free()
-	in.early = true
+	in.early = t.beside
 	if plan == t.train {
 		_, _ = t.gradientProgram(in)
 	} else {

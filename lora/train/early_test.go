@@ -13,7 +13,7 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra/salamandratest"
 )
 
-// TestCompileEarly: programs that are compiled beside the steps are those that the run
+// TestCompileEarly: programs that are compiled beside the steps, or before them, are those that the run
 // needs, each once, and change nothing of what it computes.
 func TestCompileEarly(t *testing.T) {
 	m := salamandratest.Load(t, salamandratest.Go(t), salamandratest.Random(t, salamandratest.Shape{
@@ -25,7 +25,7 @@ func TestCompileEarly(t *testing.T) {
 	train, eval, err := dataset.NewPlan(trained[:160], held, opts)
 	require.NoError(t, err)
 	require.Greater(t, len(train.Shapes), 2)
-	run := func(early, steps int) (tr *Trainer, adapter []float32) {
+	run := func(early, steps int, beside bool) (tr *Trainer, adapter []float32) {
 		config := lora.DefaultConfig()
 		config.Rank = 1
 		layers, err := lora.Inject(m, config, 1)
@@ -35,7 +35,7 @@ func TestCompileEarly(t *testing.T) {
 		tr, err = New(m, layers, train, eval, c)
 		require.NoError(t, err)
 		t.Cleanup(tr.Close)
-		tr.early = early
+		tr.early, tr.beside = early, beside
 		var phases []string
 		require.NoError(t, tr.Run(t.Context(), Hooks{Progress: func(phase string, done, total int64) {
 			phases = append(phases, fmt.Sprintf("%s %d/%d", phase, done, total))
@@ -48,14 +48,16 @@ func TestCompileEarly(t *testing.T) {
 		require.NoError(t, err)
 		return tr, adapter
 	}
-	_, want := run(0, 0)
-	tr, got := run(2, 0)
-	require.Equal(t, want, got)
-	require.Equal(t, len(train.Shapes), compilations(tr.gradients))
-	require.Equal(t, len(eval.Shapes), compilations(tr.losses))
-	require.Len(t, tr.gradients, len(train.Shapes))
+	_, want := run(0, 0, true)
+	for _, beside := range []bool{true, false} {
+		tr, got := run(2, 0, beside)
+		require.Equal(t, want, got)
+		require.Equal(t, len(train.Shapes), compilations(tr.gradients))
+		require.Equal(t, len(eval.Shapes), compilations(tr.losses))
+		require.Len(t, tr.gradients, len(train.Shapes))
+	}
 
-	tr, _ = run(2, 1)
+	tr, _ := run(2, 1, true)
 	require.Equal(t, 1, compilations(tr.gradients), "a run of one step needs no other shape")
 
 	// Without a step to wait for them, all but the first are compiled all the same.

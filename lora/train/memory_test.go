@@ -78,7 +78,7 @@ func TestChooseMemory(t *testing.T) {
 
 	host := j
 	host.OnHost = true
-	for limit, checkpointing := range map[int64]bool{8 * planMemory(host, false).Total(): false, 7 * planMemory(host, false).Total(): true} {
+	for limit, checkpointing := range map[int64]bool{hostShare * planMemory(host, false).Total(): false, hostShare*planMemory(host, false).Total() - 2: true} {
 		p, err := ChooseMemory(host, limit, false, true)
 		require.NoError(t, err)
 		require.Equal(t, checkpointing, p.Checkpointing, "a processor's memory is shared")

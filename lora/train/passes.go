@@ -3,6 +3,7 @@ package train
 import (
 	"errors"
 	"slices"
+	"sync"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -35,16 +36,16 @@ import (
 type passes struct {
 	start, forward, last, backward, join *salamandra.Program
 
-	err    error          // of making them
-	blocks int            // before the last
-	common int            // arguments that all blocks take
-	x      shapes.Shape   // [N, C]
-	kept   []shapes.Shape // what forward returns beside x, once it is compiled
+	err    error               // of making them
+	blocks int                 // before the last
+	common int                 // arguments that all blocks take
+	x      shapes.Shape        // [N, C]
+	kept   chan []shapes.Shape // gets what forward returns beside x, while it is compiled
 }
 
 // newPasses are those of a shape by blocks, still without programs.
 func newPasses(m *salamandra.Model, s batchShape, common int) *passes {
-	return &passes{blocks: m.Config.NumHiddenLayers - 1, common: common, x: shapes.Make(m.DType(), s.Tokens(), m.Config.HiddenSize)}
+	return &passes{blocks: m.Config.NumHiddenLayers - 1, common: common, x: shapes.Make(m.DType(), s.Tokens(), m.Config.HiddenSize), kept: make(chan []shapes.Shape, 1)}
 }
 
 // made notes that a program could not be made.
@@ -73,22 +74,42 @@ func (p *passes) compile(args []shapes.Shape, n int) error {
 	if p.start == nil {
 		return p.last.Compile(args...)
 	}
-	var err error
-	compile := func(q *salamandra.Program, args ...[]shapes.Shape) {
-		if err == nil && q != nil {
-			err = q.Compile(slices.Concat(args...)...)
+	x, common, rest := []shapes.Shape{p.x}, args[:p.common], args[p.common+1:]
+	part := shapes.Make(dtypes.Float32, n/(p.blocks+1))
+	// Each takes one core, so they are compiled side by side.
+	var group sync.WaitGroup
+	errs := make([]error, 5)
+	compile := func(i int, q *salamandra.Program, args ...[]shapes.Shape) {
+		if q != nil {
+			errs[i] = q.Compile(slices.Concat(args...)...)
 		}
 	}
-	x, common, rest := []shapes.Shape{p.x}, args[:p.common], args[p.common+1:]
-	compile(p.start, args[1:p.common+1])
+	group.Go(func() { compile(0, p.last, common, x, rest) })
+	group.Go(func() {
+		compile(1, p.start, args[1:p.common+1])
+		compile(2, p.join, slices.Repeat([]shapes.Shape{part}, p.blocks+1), rest[numTargets:])
+	})
 	if p.blocks > 0 {
-		compile(p.forward, common, x)
-		compile(p.backward, common, x, x, p.kept)
+		group.Go(func() {
+			compile(3, p.forward, common, x)
+			p.keeps(nil) // who still waits waits in vain
+		})
+		group.Go(func() {
+			if kept := <-p.kept; kept != nil {
+				compile(4, p.backward, common, x, x, kept)
+			}
+		})
 	}
-	compile(p.last, common, x, rest)
-	part := shapes.Make(dtypes.Float32, n/(p.blocks+1))
-	compile(p.join, slices.Repeat([]shapes.Shape{part}, p.blocks+1), rest[numTargets:])
-	return err
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// keeps tells, once, what forward returns beside x; nil if that will not be known.
+func (p *passes) keeps(list []shapes.Shape) {
+	select {
+	case p.kept <- list:
+	default:
+	}
 }
 
 // run returns the loss sum of a batch and, in training, the gradient by the vector,

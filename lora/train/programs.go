@@ -93,10 +93,11 @@ func (t *Trainer) gradientPasses(s batchShape) *passes {
 		tr.Keep, tr.Kept = t.config.keep(), salamandra.Keeping()
 		t.bind(&tr, in[0], in[1])
 		x := blocks(tr, in[2])
-		p.kept = nil
+		kept := []shapes.Shape{}
 		for _, n := range tr.Kept.Nodes {
-			p.kept = append(p.kept, n.Shape())
+			kept = append(kept, n.Shape())
 		}
+		p.keeps(kept)
 		return append([]*Node{x}, tr.Kept.Nodes...)
 	}))
 	p.backward = p.made(m.NewBlockProgram(s.name("gradients backward"), nil, func(tr salamandra.Transformer, in []*Node) []*Node {

@@ -43,6 +43,7 @@ type Trainer struct {
 	needed            map[string]map[batchShape]bool // by phase: those that a step or an evaluation has asked for
 	byBlocks          bool                           // the programs are of one block
 	early             int                            // how many are compiled before they are needed, at a time
+	beside            bool                           // the first steps, not before them
 	add, update       *Exec
 	state             state
 	progress          func(phase string, done, total int64) // of the hooks
@@ -92,7 +93,8 @@ func New(model *salamandra.Model, layers *lora.Layers, train, eval *dataset.Plan
 		gradients: map[batchShape]*passes{}, losses: map[batchShape]*passes{},
 		unlock: func() {}, progress: func(string, int64, int64) {},
 	}
-	t.changed, t.needed, t.early = sync.NewCond(&t.making), map[string]map[batchShape]bool{}, early(model.Backend())
+	t.changed, t.needed = sync.NewCond(&t.making), map[string]map[batchShape]bool{}
+	t.early, t.beside = early(model.Backend())
 	t.hung, t.after = make(hungDevices, len(t.models)), func(_ int, limit time.Duration) <-chan time.Time { return time.After(limit) }
 	t.byBlocks = model.Uniform() && layers.Uniform() && model.Shards() == 1 && !quantize.OnGo(model.Backend())
 	t.schedule = schedule{config.Scheduler, config.LearningRate, config.WarmupSteps, t.totalSteps()}
