@@ -21,7 +21,7 @@ def row(r):
     def gb(key):
         return f"{r[key] / 1e9:.2f}"
 
-    program = re.sub(r"^\d+-|_\d+\.mlir$", "", r["program"]).replace("_", " ")
+    program = re.sub(r"^\d+-|(_gives_\d+_(to_\d+|on))?_\d+\.mlir$", "", r["program"]).replace("_", " ")
     return [
         r["run"], program, r["card"], gb("arguments"), gb("temporaries"), gb("total"), gb("aliased"), gb("moved"),
         r["fmha"], r["casts"], f"{r['joined']}, {gb('joined_bytes')} GB" if r["joined"] else "0",
@@ -63,12 +63,14 @@ def generated(run, results, blocks):
     heads = {n: r for r in results if (n := re.match(r"\d+-head_(N_\d+)_", r["program"]))}
     heads = {n[1]: r for n, r in heads.items()}
     for r in results:
-        m = re.match(r"\d+-(blocks_|)(prefix|step|write)_(.*)_\d+\.mlir$", r["program"])
+        m = re.match(r"\d+-(blocks_|)(prefix|step|write)_(.*?)(_gives_\d+_(?:to_\d+|on))?_\d+\.mlir$", r["program"])
         if not m or m[1] == "" and m[2] != "write":
             continue
         head = heads.get(re.search(r"N_\d+", m[3])[0]) if m[2] == "step" else None
         parts = [r] + [head] * (head is not None)
         own = groups * (r["arguments"] - r["adapter"]) + r["adapter"] + (head["arguments"] if head else 0)
+        if m[2] == "write":
+            own = groups * r["results"]  # the cache
         total = own + max(p["temporaries"] + p["results"] - p["aliased"] for p in parts)
         moved = groups * r["moved"] + (head["moved"] if head else 0)
         yield f"{run}, {m[2]} {m[3]}".replace("_", " "), total, moved, sum(p.get("cpu_s", 0) for p in parts)
@@ -78,8 +80,9 @@ def steps(results, blocks):
     """A row for each run and card that has all programs of something."""
     found = {}
     for r in results:
+        of = found.setdefault((r["run"], r["card"]), {})
         if m := re.match(r"\d+-(gradients|loss)_([a-z]+)_", r["program"]):
-            found.setdefault((r["run"], r["card"]), {}).setdefault(m[1], {})[m[2]] = r
+            of.setdefault(m[1], {})[m[2]] = r
     print("\n| step | card | total | moved | CPU s |\n|---|---|---|---|---|")
     for (run, card), of in found.items():
         training, evaluation = of.get("gradients", {}), of.get("loss", {})

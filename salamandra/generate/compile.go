@@ -242,7 +242,11 @@ func (ps *programs) layers(w, places, layers int) []shapes.Shape {
 // layers, into their cache of w rows of m places. Its arguments are the token that goes to each
 // place, [W*M] int32, -1 for none; keys and values [2·L, N, K, D]; and the cache.
 func (ps *programs) writeProgram(w, m, n int) (*salamandra.Program, error) {
-	return ps.get(giving(2, 0, ps.made.NewProgram), nil, fmt.Sprintf("write W=%d M=%d N=%d", w, m, n), func(_ salamandra.Transformer, args []*Node) []*Node {
+	make := ps.ends // it has no use for weights
+	if ps.model.Shards() > 1 {
+		make = ps.made.NewProgram
+	}
+	return ps.get(giving(2, 0, make), nil, fmt.Sprintf("write W=%d M=%d N=%d", w, m, n), func(_ salamandra.Transformer, args []*Node) []*Node {
 		source, kv, old := args[0], args[1], args[2:]
 		from := ExpandAxes(MaxScalar(source, 0), -1)
 		isNew := Reshape(GreaterOrEqual(source, ZerosLike(source)), 1, w, m, 1)
