@@ -59,10 +59,10 @@ def train(o, model, tokenizer):
     optimizer = torch.optim.AdamW(trained, lr=o.rate, weight_decay=0.0)
     effective = o.batch * o.accumulate
     examples = read_examples(tokenizer, o.input, (o.steps + 1) * effective)
-    losses, tokens, start = [], 0, 0.0
+    losses, tokens, start, processor = [], 0, 0.0, 0.0
     for step in range(o.steps + 1):
         if step == 1:
-            start, tokens = now(), 0
+            start, processor, tokens = now(), time.process_time(), 0
         chunk = examples[step * effective : (step + 1) * effective]
         total = sum(len(answer) for _, answer in chunk)
         loss_sum = 0.0
@@ -81,7 +81,7 @@ def train(o, model, tokenizer):
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss_sum)
     seconds = now() - start
-    return {"losses": losses, "seconds": seconds, "tokens_per_second": tokens / seconds, "examples_per_second": o.steps * effective / seconds}
+    return {"losses": losses, "seconds": seconds, "processor_seconds": time.process_time() - processor, "tokens_per_second": tokens / seconds, "examples_per_second": o.steps * effective / seconds}
 
 
 def generate(o, model, tokenizer):
