@@ -123,9 +123,7 @@ func run(ctx context.Context, o options) error {
 // recorder opens the recording plugin, wrapped as a plugin for CUDA is.
 func recorder(path string) (compute.Backend, error) {
 	available := func() map[string]string { return map[string]string{"cuda": path} }
-	if err := xlaplugin.Wrap(available, pjrt.RegisterPreloadedPlugin, xlaplugin.Options{Forget: true}); err != nil {
-		return nil, err
-	}
+	xlaplugin.Wrap(available, pjrt.RegisterPreloadedPlugin, xlaplugin.Options{})
 	if ok, err := xlaplugin.Load("cuda"); !ok || err != nil {
 		return nil, fmt.Errorf("%s is not wrapped: %v", path, err)
 	}

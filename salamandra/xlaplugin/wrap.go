@@ -86,7 +86,6 @@ static void release(PJRT_Executable_Serialize_Args args) { args.release(args.hol
 import "C"
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -102,7 +101,7 @@ var wraps struct {
 	sync.Mutex
 	available func() map[string]string
 	register  func(name string, api uintptr) error
-	store     *store // nil to keep no programs
+	opts      Options
 	plugins   []*plugin
 }
 
@@ -118,25 +117,17 @@ type plugin struct {
 }
 
 // Wrap has every plugin that package device opens from here on wrapped. The first two
-// arguments are pjrt.AvailablePlugins and pjrt.RegisterPreloadedPlugin of go-xla. On an
-// error, which is about the directory, no programs are kept.
-func Wrap(available func() map[string]string, register func(name string, api uintptr) error, opts Options) error {
+// arguments are pjrt.AvailablePlugins and pjrt.RegisterPreloadedPlugin of go-xla.
+func Wrap(available func() map[string]string, register func(name string, api uintptr) error, opts Options) {
 	wraps.Lock()
 	defer wraps.Unlock()
-	wraps.available, wraps.register, wraps.store = available, register, nil
-	if opts.Forget {
-		return nil
-	}
-	err := opts.settle()
-	if err == nil {
-		wraps.store = &store{opts.Dir, opts.Bytes}
-	}
-	return err
+	wraps.available, wraps.register, wraps.opts = available, register, opts
 }
 
 // Load wraps the plugin called name, such as "cpu" or "cuda", if [Wrap] was called, and
 // reports whether it is wrapped. Package device calls it; a program that opens a
-// backend by compute.NewWithConfig does so before. On an error nothing is changed.
+// backend by compute.NewWithConfig does so before. With an error a plugin that is wrapped
+// keeps no programs, which is about the directory, and one that is not works without.
 func Load(name string) (bool, error) {
 	wraps.Lock()
 	defer wraps.Unlock()
@@ -158,15 +149,12 @@ func Load(name string) (bool, error) {
 	if p.api == nil || C.has(p.api) == 0 {
 		return false, nil // go-xla says what is wrong with it
 	}
-	err := cudaData(name, path)
-	if wraps.store != nil && name == "cpu" {
-		p.store = wraps.store
-		var broken error
-		p.setup, broken = setupOf(path)
-		err = errors.Join(err, broken)
+	if err := cudaData(name, path); err != nil {
+		return false, fmt.Errorf("xlaplugin: %w", err)
 	}
-	if err != nil {
-		return false, err
+	var unkept error
+	if name == "cpu" && !wraps.opts.Forget {
+		p.store, p.setup, unkept = wraps.opts.open(path)
 	}
 	number := len(wraps.plugins)
 	wraps.plugins = append(wraps.plugins, p)
@@ -174,7 +162,7 @@ func Load(name string) (bool, error) {
 		wraps.plugins = wraps.plugins[:number]
 		return false, fmt.Errorf("xlaplugin: %s: %w", path, err)
 	}
-	return true, nil
+	return true, unkept
 }
 
 // cudaData says where CUDA's files are as go-xla does for a plugin that it loads itself.
