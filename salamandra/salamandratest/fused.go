@@ -16,7 +16,7 @@ import (
 // [FusedAttention] everywhere, and cuDNN's where there is a GPU.
 func OnFused(t *testing.T, test func(t *testing.T, b compute.Backend)) {
 	OnEach(t, func(t *testing.T, b compute.Backend) {
-		t.Run("stand-in", func(t *testing.T) { test(t, &FusedAttention{Backend: b}) })
+		t.Run("stand-in", func(t *testing.T) { test(t, &FusedAttention{Backend: b, Separate: true}) })
 		t.Run("its own", func(t *testing.T) {
 			if !b.Capabilities().Operations[compute.OpTypeFusedScaledDotProductAttentionVJP] {
 				t.Skipf("%s has no fused attention: set GOMLX_BACKEND=xla:cuda on a machine with an NVIDIA GPU", b.Description())
