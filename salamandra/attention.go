@@ -93,12 +93,12 @@ func (a SharedPrefix) split(q, k, v *Node) []causalRows {
 	}
 	rows := causalRows{
 		q:   splitQueries(cut(q, nq-a.B*a.S, nq), a.B, kvHeads),
-		own: keyValues{splitRows(cut(k, a.P, n), a.B), splitRows(cut(v, a.P, n), a.B), nil},
+		own: keyValues{k: splitRows(cut(k, a.P, n), a.B), v: splitRows(cut(v, a.P, n), a.B)},
 	}
 	if a.P == 0 {
 		return []causalRows{rows}
 	}
-	prefix := keyValues{splitRows(cut(k, 0, a.P), 1), splitRows(cut(v, 0, a.P), 1), nil}
+	prefix := keyValues{k: splitRows(cut(k, 0, a.P), 1), v: splitRows(cut(v, 0, a.P), 1)}
 	rows.prefix = &prefix
 	if nq < n {
 		return []causalRows{rows}
@@ -141,6 +141,9 @@ func (a SharedPrefix) gradients(in, logSums []*Node, out, dOut *Node) []*Node {
 type keyValues struct {
 	k, v *Node // [K, B, T, D], or [K, 1, T, D] shared by all rows
 	bias *Node // added to the scores, [S, T] or [B, 1, 1, T]; nil for none
+	// apart says that scores are not to be joined with those of the same queries and
+	// other keys.
+	apart bool
 }
 
 // upTo are the first n places.
@@ -279,7 +282,11 @@ func softmaxOver(q *Node, stretches []keyValues) (out, logSum *Node) {
 // scores are the products of queries q [K, B, G, S, D] with the keys, biased,
 // [K, B, G, S, T].
 func (kv keyValues) scores(q *Node) *Node {
-	x := rowsByKeys(products.Apart(q, kv.k))
+	k := kv.k
+	if kv.apart {
+		q, k = products.Apart(q, k)
+	}
+	x := rowsByKeys(q, k)
 	if kv.bias != nil {
 		x = Add(x, ConvertDType(ExpandLeftToRank(kv.bias, 5), x.DType()))
 	}

@@ -41,12 +41,12 @@ func (a *Cached) Attend(layer int, q, k, v *Node) *Node {
 	}
 	w, s, kvHeads := a.Rows, a.RowTokens, k.Shape().Dim(1)
 	parts := []softmaxPart{a.part(splitQueries(scaled(a.seated(q)), w, kvHeads), a.Back,
-		keyValues{a.Cache[2*layer], a.Cache[2*layer+1], a.cacheBias},
-		keyValues{splitRows(a.seated(k), w), splitRows(a.seated(v), w), causal(q.Graph(), s, s)})}
+		keyValues{a.Cache[2*layer], a.Cache[2*layer+1], a.cacheBias, true},
+		keyValues{splitRows(a.seated(k), w), splitRows(a.seated(v), w), causal(q.Graph(), s, s), true})}
 	if a.prefixBias != nil {
 		// All rows share it, so that the tokens need no seats.
 		parts = append(parts, a.part(splitQueries(scaled(q), 1, kvHeads), nil,
-			keyValues{a.Prefix[2*layer], a.Prefix[2*layer+1], a.prefixBias}))
+			keyValues{a.Prefix[2*layer], a.Prefix[2*layer+1], a.prefixBias, true}))
 	}
 	return ConvertDType(Reshape(joinParts(parts), q.Shape().Dim(0), -1), q.DType())
 }

@@ -160,8 +160,17 @@ func (f *forecast) usable() int64 { return device.UsableMemory(int64(f.card.gib 
 
 // dequantised is which part of a base's linear layers a pass writes and reads in Dtype
 // before products, as XLA's CUDA compiler has it for blocks of a 7B
-// (docs/quantised.md): codes of 8 bits are converted within some products.
-var dequantised = map[string]float64{"8bit": 0.5, "4bit": 0.75}
+// (docs/quantised.md): codes of 8 bits are converted within products where there is
+// bfloat16.
+func (f *forecast) dequantised() float64 {
+	switch {
+	case f.job.Quantize == "4bit":
+		return 0.75
+	case f.job.Quantize == "8bit" && f.job.Dtype == dtypes.Float16:
+		return 0.5
+	}
+	return 0
+}
 
 // seconds estimates an epoch on the card: each batch takes its products or, if that
 // is longer, the weights, as they are stored, as often as they are read; and what is
@@ -182,7 +191,7 @@ func (f *forecast) seconds(plan, eval *dataset.Plan, checkpointing bool) float64
 		out, in := f.config.LinearShape(name)
 		linears += out * in
 	}
-	dequantise := 2 * dequantised[f.job.Quantize] * float64(linears) * float64(f.job.Dtype.Size()) / bandwidth
+	dequantise := 2 * f.dequantised() * float64(linears) * float64(f.job.Dtype.Size()) / bandwidth
 	pass := func(p *dataset.Plan, operations, reads float64) float64 {
 		return max(operations/speed, reads*read*float64(p.Batches)) + reads*dequantise*float64(p.Batches)
 	}

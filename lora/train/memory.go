@@ -91,6 +91,7 @@ func planMemory(j Job, checkpointing bool) MemoryPlan {
 			if !j.OnHost {
 				p.HeadChunk = max(p.HeadChunk, int64(j.logitCopies()*float64(size*logits/j.parts())))
 				p.Activations = max(p.Activations, j.onGPU(int64(len(plan.Prefix)), s, checkpointing))
+				p.Program = max(p.Program, gpuProgramBytes+j.workspace(int64(len(plan.Prefix)), s))
 				continue
 			}
 			p.Activations = max(p.Activations, size*(j.activations(int64(len(plan.Prefix)), s, checkpointing)+2*j.dequantised()))
@@ -191,8 +192,8 @@ const (
 	// and gpuInnerCopies those of all tokens in the backward pass of another block, with
 	// checkpointing, which computes them again, and without, beside those that are kept:
 	// of the cards compiled for, that which takes most.
-	gpuLastCopies                       = 15.2
-	gpuInnerCopiesAgain, gpuInnerCopies = 11.1, 7.8
+	gpuLastCopies                       = 15
+	gpuInnerCopiesAgain, gpuInnerCopies = 10.4, 7.2
 	// gpuScoreCopies is how many times the scores of a block's attention exist, whose
 	// queries come in stretches, while it is at work.
 	gpuScoreCopies = 1.4
@@ -207,9 +208,10 @@ const (
 	// attention and for the feed-forward layer, as often as these are computed and for
 	// their gradients, 12 and 8 times, and some of it twice.
 	gpuExchangesAgain, gpuExchanges = 13, 10
-	// gpuProgramBytes are cuDNN's workspace (24 to 48 MB), constants and machine
-	// code. CUDA's context lies outside the share of the memory that XLA has.
-	gpuProgramBytes = 150e6
+	// gpuProgramBytes are constants and machine code; gpuWorkspace is what cuDNN takes
+	// for each number of the queries on Ampere, 4 on Hopper. CUDA's context lies outside
+	// the share of the memory that XLA has.
+	gpuProgramBytes, gpuWorkspace = 100e6, 8
 )
 
 // onGPU is the bytes that the forward and backward pass take at most beside the
@@ -234,6 +236,16 @@ func (j Job) onGPU(prefix int64, s dataset.Shape, checkpointing bool) int64 {
 	backward := max(copies*of(a.tokens), gpuScoreCopies*float64(size*a.scores)) - j.logitCopies()*float64(size*j.logits(s))
 	last := gpuLastCopies * of(int64(s.N))
 	return kept*int64(j.Model.NumHiddenLayers-1) + int64(max(backward, last)) + gpuDequantised[j.Quantize]*size*j.dequantised()
+}
+
+// workspace is what cuDNN's attention takes beside its results, for the rows or for
+// the prefix; it computes in bfloat16, not in shards.
+func (j Job) workspace(prefix int64, s dataset.Shape) int64 {
+	if j.Dtype != dtypes.BFloat16 || j.parts() > 1 {
+		return 0
+	}
+	a := j.sizes(prefix, s)
+	return gpuWorkspace * max(prefix, a.rows) * a.queries
 }
 
 // logits counts those of a chunk of a shape.

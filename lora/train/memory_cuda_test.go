@@ -86,7 +86,7 @@ func TestPlanIsTheCompilers(t *testing.T) {
 		p := planMemory(j, c.Checkpointing)
 		// The moments and the sum of gradients are no part of the program, nor what
 		// the libraries take.
-		got := p.Total() - p.Moments - 4*int64(size) - gpuProgramBytes
+		got := p.Total() - p.Moments - 4*int64(size) - p.Program
 		most := 0.05
 		switch {
 		case c.Layers > 0:
