@@ -101,16 +101,17 @@ type lowRank struct {
 }
 
 func (b *Bound) low(i int, x, factorA, factorB *Node) lowRank {
-	if b.Dropout == nil {
-		x, factorA = products.Apart(x, factorA)
-	}
 	l := lowRank{a: ConvertDType(factorA, x.DType()), b: ConvertDType(factorB, x.DType()), scale: b.layers.layers[i].scale}
 	var after *Node
 	if b.layers.Config.UseDoRA { // whose backward pass is gomlx's
 		after = x
 	}
 	l.mask, l.input = b.dropped(i, x, after)
-	l.inner = MulScalar(products.Linear(l.input, l.a), l.scale)
+	in, own := l.input, l.a
+	if b.Dropout == nil {
+		in, own = products.Apart(in, own)
+	}
+	l.inner = MulScalar(products.Linear(in, own), l.scale)
 	if b.Keep != nil {
 		l.inner = b.Keep(l.inner)
 	}

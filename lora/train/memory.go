@@ -193,7 +193,7 @@ const (
 	// checkpointing, which computes them again, and without, beside those that are kept:
 	// of the cards compiled for, that which takes most.
 	gpuLastCopies                       = 15
-	gpuInnerCopiesAgain, gpuInnerCopies = 10.4, 7.2
+	gpuInnerCopiesAgain, gpuInnerCopies = 11.1, 7.2
 	// gpuScoreCopies is how many times the scores of a block's attention exist, whose
 	// queries come in stretches, while it is at work.
 	gpuScoreCopies = 1.4
