@@ -179,8 +179,17 @@ const (
 	halfCopies = 0.4
 )
 
-// gpuDequantised is how many of the largest weights exist dequantised at once.
-var gpuDequantised = map[string]int64{"4bit": 4, "8bit": 2}
+// gpuDequantised is how many of the largest weights exist dequantised at once; products
+// in float16 do not convert codes of 8 bits themselves.
+func (j Job) gpuDequantised() int64 {
+	switch {
+	case j.Quantize == "":
+		return 0
+	case j.Quantize == "8bit" && j.Dtype != dtypes.Float16:
+		return 2
+	}
+	return 4
+}
 
 // On a GPU they are those of XLA's compiler (.ci/cuda-compile).
 const (
@@ -235,7 +244,7 @@ func (j Job) onGPU(prefix int64, s dataset.Shape, checkpointing bool) int64 {
 	of := func(tokens int64) float64 { return float64(size * tokens * int64(j.Model.IntermediateSize)) }
 	backward := max(copies*of(a.tokens), gpuScoreCopies*float64(size*a.scores)) - j.logitCopies()*float64(size*j.logits(s))
 	last := gpuLastCopies * of(int64(s.N))
-	return kept*int64(j.Model.NumHiddenLayers-1) + int64(max(backward, last)) + gpuDequantised[j.Quantize]*size*j.dequantised()
+	return kept*int64(j.Model.NumHiddenLayers-1) + int64(max(backward, last)) + j.gpuDequantised()*size*j.dequantised()
 }
 
 // workspace is what cuDNN's attention takes beside its results, for the rows or for
