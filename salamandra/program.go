@@ -96,6 +96,9 @@ func (m *Model) newProgram(name string, adapter Adapter, of part, blocks int, bu
 		n := len(m.weights.of(of, 0, blocks))
 		weights, rest := inputs[:n], inputs[n:]
 		view := m.weights.view(of, blocks)
+		// A GPU with bfloat16 reads the weights that products of one x are joined of where
+		// they lie; one without, in float16, copies them. Shards exchange x once for all.
+		view.apart = m.dtype == dtypes.Float16 && m.weights.shards == nil
 		t := Transformer{
 			Config: m.Config, Linear: dense, PlainAttention: m.options.PlainAttention || m.weights.shards != nil,
 			Weight:       func(name string) *Node { return view.node(weights, name) },

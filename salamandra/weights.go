@@ -24,6 +24,7 @@ type onDevice struct {
 	arrays []*tensors.Tensor // in the order of the forward pass
 	places map[string]place  // by the name of the tensor in the checkpoint
 	shards *shards           // nil on one device; arrays are then the first's parts
+	apart  bool              // products with weights are not to be joined, in a view
 }
 
 // place says which arrays a weight is.
@@ -133,7 +134,10 @@ func (d *onDevice) linear(nodes []*Node, name string) Weight {
 	if !ok {
 		panic(fmt.Errorf("salamandra: no tensor %s.weight", name))
 	}
-	if p.quantized == "" {
+	switch {
+	case d.apart && p.quantized == "":
+		return products.Full{Node: nodes[p.first], Apart: true}
+	case p.quantized == "":
 		return products.Of(nodes[p.first])
 	}
 	return quantize.InGraph(p.quantized, p.shape[0], p.shape[1], nodes[p.first:p.first+quantize.NumArrays])

@@ -60,6 +60,8 @@ TOGETHER = 8  # blocks of a program of generation
 def generated(run, results, blocks):
     """Rows of the prefix, and of steps with their head."""
     groups = (blocks or BLOCKS.get(run.split("-")[0], 0)) // TOGETHER
+    if not groups:  # one program
+        return
     heads = {n: r for r in results if (n := re.match(r"\d+-head_(N_\d+)_", r["program"]))}
     heads = {n[1]: r for n, r in heads.items()}
     for r in results:

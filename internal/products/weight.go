@@ -1,9 +1,6 @@
 package products
 
-import (
-	"github.com/gomlx/compute/dtypes"
-	. "github.com/gomlx/gomlx/core/graph"
-)
+import . "github.com/gomlx/gomlx/core/graph"
 
 // Weight is the weight W [out, in] of a linear layer in whatever form it has on the
 // device.
@@ -37,16 +34,19 @@ func Of(w *Node) Weight {
 	if w.Rank() == 3 {
 		return Panels{w}
 	}
-	return Full{w}
+	return Full{Node: w}
 }
 
 // Full is a weight as a node of the graph.
-type Full struct{ *Node }
+type Full struct {
+	*Node
+	// Apart keeps its products apart from others of the same x: see [Apart].
+	Apart bool
+}
 
-// Linear implements [Weight]. A GPU with bfloat16 reads the weights that products of one
-// x are joined of where they lie; one without, in float16, would copy them.
+// Linear implements [Weight].
 func (w Full) Linear(x *Node) *Node {
-	if x.DType() == dtypes.Float16 {
+	if w.Apart {
 		return Linear(Apart(x, w.Node))
 	}
 	return Linear(x, w.Node)
