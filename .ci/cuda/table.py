@@ -54,14 +54,19 @@ def batch(evaluation, training):
 
 
 BLOCKS = {"2b": 24, "7b": 32}
-TOGETHER = 8  # blocks of a program of generation
+
+
+def together(blocks):
+    """How many blocks a program of generation has; 0 for all (gpuGroup in Go)."""
+    return next((n for n in (8, 7, 6, 5, 4) if n < blocks and blocks % n == 0), 0)
 
 
 def generated(run, results, blocks):
     """Rows of the prefix, and of steps with their head."""
-    groups = (blocks or BLOCKS.get(run.split("-")[0], 0)) // TOGETHER
-    if not groups:  # one program
+    blocks = blocks or BLOCKS.get(run.split("-")[0], 0)
+    if not together(blocks):  # one program
         return
+    groups = blocks // together(blocks)
     heads = {n: r for r in results if (n := re.match(r"\d+-head_(N_\d+)_", r["program"]))}
     heads = {n[1]: r for n, r in heads.items()}
     for r in results:

@@ -55,3 +55,6 @@ func (g *Generator) Hold(requests int) (wait func() error, err error) {
 
 // CacheRows is how many rows the cache has, of a generator without requests.
 func (g *Generator) CacheRows() int { return g.engine.cache.w }
+
+// GPUGroup is gpuGroup.
+var GPUGroup = gpuGroup

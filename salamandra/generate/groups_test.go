@@ -13,13 +13,13 @@ import (
 )
 
 // A device with memory of its own, as a GPU, answers as the host's processor does: by
-// programs of several blocks, here three of nine, which write the cache too.
+// programs of several blocks, here four of eight, which write the cache too.
 func TestGroupsOfBlocksDoNotMatter(t *testing.T) {
 	b := salamandratest.XLA(t)
 	if b == nil {
 		t.Skip("needs XLA on a CPU")
 	}
-	dir := salamandratest.Random(t, salamandratest.Shape{Vocabulary: 128, Hidden: 16, Intermediate: 24, Layers: 9, Heads: 2, KVHeads: 1, OwnHead: true})
+	dir := salamandratest.Random(t, salamandratest.Shape{Vocabulary: 128, Hidden: 16, Intermediate: 24, Layers: 8, Heads: 2, KVHeads: 1, OwnHead: true})
 	prompts := [][]int32{{4, 57, 98, 14, 79}, {4, 57, 98, 14, 90}}
 	answers := func(separate bool) (ids [][]int32) {
 		m, err := salamandra.Load(t.Context(), &salamandratest.FusedAttention{Backend: b, Separate: separate}, dir, salamandra.Options{Dtype: "float32"})
@@ -47,4 +47,10 @@ func TestGroupsOfBlocksDoNotMatter(t *testing.T) {
 		return ids
 	}
 	require.Equal(t, answers(false), answers(true))
+}
+
+func TestGPUGroup(t *testing.T) {
+	for blocks, want := range map[int]int{1: 0, 4: 0, 8: 4, 10: 5, 22: 11, 24: 8, 26: 13, 30: 6, 31: 0, 32: 8, 48: 8} {
+		require.Equal(t, want, generate.GPUGroup(blocks), "%d blocks", blocks)
+	}
 }

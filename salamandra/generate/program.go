@@ -26,7 +26,6 @@ type sharedPrograms struct {
 	known map[string]*salamandra.Program
 	users int
 	rest  sync.Mutex // held to compile by CompileRest
-	group int        // blocks of a program, in tests; 0 for what is best
 }
 
 func newPrograms(m *salamandra.Model) *programs {
@@ -104,29 +103,33 @@ func (ps *programs) ends(name string, _ salamandra.Adapter, build func(t salaman
 // together is how many blocks are in a program where a step is one for each of its
 // parts, of which that of blocks runs as often as there are such groups: compiling takes
 // longer than anything else before the first answer. On a CPU it is one, for calls cost
-// little; on a GPU up to eight, so that one of blocks has work for longer than the host
+// little; on a GPU about eight, so that one of blocks has work for longer than the host
 // takes to call it. It is 0 where a step is one program.
 func (ps *programs) together(a salamandra.Adapter) int {
-	layers := ps.model.Config.NumHiddenLayers
 	switch {
 	case exact(ps.model) || ps.model.Shards() > 1 || !ps.model.Uniform() || a != nil && !a.Uniform():
 		return 0
-	case ps.group > 0:
-		return ps.group
 	case hostWrites(ps.model):
 		return 1
-	case layers <= gpuGroup:
-		return 0
 	}
-	n := gpuGroup
-	for layers%n != 0 {
-		n--
-	}
-	return n
+	return gpuGroup(ps.model.Config.NumHiddenLayers)
 }
 
-// gpuGroup is the most blocks of a program on a GPU.
-const gpuGroup = 8
+// gpuGroup is the number of blocks of a program on a GPU, of so many: a divisor from
+// four to eight, else the next one. It is 0 for a program of all.
+func gpuGroup(blocks int) int {
+	for _, n := range []int{8, 7, 6, 5, 4} {
+		if n < blocks && blocks%n == 0 {
+			return n
+		}
+	}
+	for n := 9; n < blocks; n++ {
+		if blocks%n == 0 {
+			return n
+		}
+	}
+	return 0
+}
 
 // call is a program and what it takes beside weights and adapter.
 type call struct {
