@@ -13,6 +13,7 @@ import (
 	"github.com/impulse-salamandra/finetune/dataset"
 	"github.com/impulse-salamandra/finetune/internal/answers"
 	"github.com/impulse-salamandra/finetune/internal/atomicfile"
+	"github.com/impulse-salamandra/finetune/internal/quantize"
 	"github.com/impulse-salamandra/finetune/internal/templatecheck"
 	"github.com/impulse-salamandra/finetune/lora"
 	"github.com/impulse-salamandra/finetune/lora/train"
@@ -118,7 +119,7 @@ func (r *run) makePlan(ctx context.Context) error {
 // [train.ErrMemory] if there is no room.
 func (o *TrainOptions) Memory(d *device.Device, config llama.Config, plans ...*dataset.Plan) (p train.MemoryPlan, err error) {
 	job := train.Job{
-		Model: config, HeadChunk: o.Train.HeadChunk, OnHost: d.Backend.HasSharedBuffers(), InPlace: d.InPlace, Plans: plans,
+		Model: config, HeadChunk: o.Train.HeadChunk, OnHost: d.Backend.HasSharedBuffers(), ByBlocks: !o.sharded() && !quantize.OnGo(d.Backend), InPlace: d.InPlace, Plans: plans,
 		GradientAccumulationSteps: o.Train.GradientAccumulationSteps, Name: o.name,
 		Devices: d.Devices, Shards: max(1, o.Shards), Processes: o.processes(),
 	}

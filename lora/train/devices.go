@@ -201,6 +201,6 @@ func (t *Trainer) job() Job {
 	return Job{
 		Model: t.model.Config, Dtype: t.model.DType(), AdapterSize: t.layers.NumParameters(), HeadChunk: t.config.HeadChunk,
 		GradientAccumulationSteps: t.config.GradientAccumulationSteps, Name: t.config.Name,
-		Devices: len(t.models), Processes: t.ranks.Size(), Shards: t.model.Shards(), OnHost: t.model.Backend().HasSharedBuffers(), Plans: []*dataset.Plan{t.train, t.eval},
+		Devices: len(t.models), Processes: t.ranks.Size(), Shards: t.model.Shards(), OnHost: t.model.Backend().HasSharedBuffers(), ByBlocks: t.byBlocks, Plans: []*dataset.Plan{t.train, t.eval},
 	}
 }

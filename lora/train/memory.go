@@ -43,6 +43,9 @@ type Job struct {
 	// OnHost says that the device is the host's processor, whose memory holds
 	// the program as well.
 	OnHost bool
+	// ByBlocks says that the programs are of one block, as XLA has them unless blocks
+	// differ or the base is divided. On a GPU that is taken to be so.
+	ByBlocks bool
 	// InPlace says that the optimiser works in the memory of what it replaces:
 	// device.Device's InPlace.
 	InPlace bool
@@ -94,8 +97,14 @@ func planMemory(j Job, checkpointing bool) MemoryPlan {
 				p.Program = max(p.Program, gpuProgramBytes+j.workspace(int64(len(plan.Prefix)), s))
 				continue
 			}
-			p.Activations = max(p.Activations, size*(j.activations(int64(len(plan.Prefix)), s, checkpointing)+2*j.dequantised()))
-			p.HeadChunk = max(p.HeadChunk, logitCopies*4*logits)
+			kept, work := j.activations(int64(len(plan.Prefix)), s, checkpointing)
+			work = size * (work + 2*j.dequantised())
+			p.Activations = max(p.Activations, size*kept+work)
+			head := logitCopies * 4 * logits
+			if j.ByBlocks {
+				head -= work // not both are at work
+			}
+			p.HeadChunk = max(p.HeadChunk, head)
 		}
 	}
 	if !j.InPlace {
@@ -152,11 +161,16 @@ func (j Job) dequantised() int64 {
 
 // programs is what the programs of a plan to train on take on the host.
 func (j Job) programs(plan *dataset.Plan) int64 {
-	n := programBytesPerBlock * int64(j.Model.NumHiddenLayers*len(plan.Shapes))
+	blocks := j.Model.NumHiddenLayers
+	if j.ByBlocks {
+		blocks = min(blocks, blocksCompiled)
+	}
+	n := programBytesPerBlock * int64(blocks*len(plan.Shapes))
 	if size := int64(j.Dtype.Size()); size < 4 {
 		most := int64(0)
 		for _, s := range plan.Shapes {
-			most = max(most, size*j.activations(int64(len(plan.Prefix)), s, false))
+			kept, work := j.activations(int64(len(plan.Prefix)), s, false)
+			most = max(most, size*(kept+work))
 		}
 		n += int64(halfCopies * float64(most))
 	}
@@ -171,9 +185,9 @@ const (
 	// once while it is at work.
 	logitCopies, scoreCopies, blockCopies = 3, 3, 4
 	// programBytes is what XLA takes, programBytesPerBlock what it keeps after
-	// compiling one program of all blocks for a shape: those of one block keep less.
+	// compiling a block; programs of one block are as much as blocksCompiled of them.
 	// Programs of evaluation take less and are left out.
-	programBytes, programBytesPerBlock = 350e6, 13.5e6
+	programBytes, programBytesPerBlock, blocksCompiled = 350e6, 13.5e6, 4
 	// halfCopies is how much products in half precision take on a CPU, in parts
 	// of the largest shape's activations without checkpointing.
 	halfCopies = 0.4
@@ -340,19 +354,19 @@ func (j Job) sizes(prefix int64, s dataset.Shape) batchSizes {
 }
 
 // activations counts the numbers that exist at once in the forward and backward
-// pass over a batch on a processor.
-func (j Job) activations(prefix int64, s dataset.Shape, checkpointing bool) int64 {
+// pass over a batch on a processor: those that are kept, and those of a block at work.
+func (j Job) activations(prefix int64, s dataset.Shape, checkpointing bool) (kept, work int64) {
 	a := j.sizes(prefix, s)
 	// As Transformer.block marks them for each block: its input and the result
 	// of attention with the logarithms of its sums; and without checkpointing what
 	// a block computes.
-	kept := a.hidden + a.queries + int64(j.Model.NumAttentionHeads)
+	each := a.hidden + a.queries + int64(j.Model.NumAttentionHeads)
 	if !checkpointing {
-		kept += a.block
+		each += a.block
 	}
 	// A block at work: its activations, those it would not keep too, their
 	// gradients, and the scores of attention with theirs.
-	return a.tokens*(kept*int64(j.Model.NumHiddenLayers)+blockCopies*a.block) + scoreCopies*a.scores
+	return a.tokens * each * int64(j.Model.NumHiddenLayers), a.tokens*blockCopies*a.block + scoreCopies*a.scores
 }
 
 // Total is the sum of the parts.

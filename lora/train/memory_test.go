@@ -126,6 +126,8 @@ func TestProgramMemory(t *testing.T) {
 	}
 	one := program(20)
 	require.Equal(t, int64(2*programBytesPerBlock*j.Model.NumHiddenLayers), program(20, 60, 200)-one)
+	j.ByBlocks, j.Model.NumHiddenLayers = true, 4*j.Model.NumHiddenLayers+blocksCompiled
+	require.Equal(t, int64(2*programBytesPerBlock*blocksCompiled), program(20, 60, 200)-program(20), "whatever the depth")
 	j.OnHost = false
 	j.Dtype = dtypes.BFloat16
 	require.Greater(t, program(20, 200), program(20))
