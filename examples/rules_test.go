@@ -192,7 +192,7 @@ var mayImport = map[string][]string{
 	"salamandra/salamandratest": {"internal/gobackend", "internal/modelfiles", "internal/quantize", "salamandra", "salamandra/llama", "salamandra/xlaplugin"},
 	"salamandra/device":         {"internal/gobackend", "salamandra", "salamandra/xlaplugin"},
 	"salamandra/xlaplugin":      nil,
-	"salamandra/generate":       {"salamandra", "salamandra/constrain"},
+	"salamandra/generate":       {"salamandra", "salamandra/constrain", "salamandra/llama"},
 	"salamandra/gguf":           {"chatml", "internal/modelfiles", "internal/templatecheck", "lora", "salamandra/llama"},
 	"salamandra/serve":          {"", "chatml", "lora", "salamandra/constrain", "salamandra/generate"},
 

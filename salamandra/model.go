@@ -115,17 +115,10 @@ func (t Transformer) BlocksAt(x, positions *Node, attention Attention, from int,
 
 // block runs block i on x [N, C]; see BlocksAt.
 func (t Transformer) block(i int, x *Node, rotary rotary, attention Attention, from int, at *Node) *Node {
-	linear := func(module string, x *Node) *Node {
-		name := llama.LayerName(i, module)
-		return t.Linear(name, x, t.LinearWeight(name))
-	}
 	if t.Kept == nil { // else both programs are given x
 		x = t.keep(KeepBlocks, x)
 	}
-	h := t.Norm(llama.LayerName(i, "input_layernorm"), x)
-	q := rotary.from(from).apply(t.heads(linear("self_attn.q_proj", rowsFrom(h, from)))) // [N, H, D]
-	k := rotary.apply(t.heads(linear("self_attn.k_proj", h)))                            // [N, K, D]
-	v := t.heads(linear("self_attn.v_proj", h))                                          // [N, K, D]
+	q, k, v := t.beforeAttention(i, x, rotary, from)
 	q, k, v = t.keep(KeepProducts, q), t.keep(KeepProducts, k), t.keep(KeepProducts, v)
 	if t.KeysValues != nil {
 		t.KeysValues(k, v)
@@ -135,12 +128,38 @@ func (t Transformer) block(i int, x *Node, rotary rotary, attention Attention, f
 		places := ExpandAxes(at, -1)
 		x, a = Gather(rowsFrom(x, from), places), Gather(a, places)
 	}
-	x = t.keep(KeepProducts, Add(x, linear("self_attn.o_proj", a)))
+	return t.AfterAttention(i, x, a)
+}
 
-	h = t.Norm(llama.LayerName(i, "post_attention_layernorm"), x)
-	gate := t.keep(KeepProducts, linear("mlp.gate_proj", h)) // [N, F]
-	up := t.keep(KeepProducts, linear("mlp.up_proj", h))
-	return Add(x, linear("mlp.down_proj", Mul(Mul(gate, Sigmoid(gate)), up)))
+// BeforeAttention is the beginning of block i on x [N, C], whose tokens have the
+// positions [N]: the queries [N, H, D] and keys [N, K, D], rotated, and the values
+// [N, K, D].
+func (t Transformer) BeforeAttention(i int, x, positions *Node) (q, k, v *Node) {
+	return t.beforeAttention(i, x, t.rotary(positions), 0)
+}
+
+func (t Transformer) beforeAttention(i int, x *Node, rotary rotary, from int) (q, k, v *Node) {
+	h := t.Norm(llama.LayerName(i, "input_layernorm"), x)
+	q = rotary.from(from).apply(t.heads(t.linear(i, "self_attn.q_proj", rowsFrom(h, from))))
+	k = rotary.apply(t.heads(t.linear(i, "self_attn.k_proj", h)))
+	return q, k, t.heads(t.linear(i, "self_attn.v_proj", h))
+}
+
+// AfterAttention is the end of block i on x [N, C], given the result of attention a
+// [N, H*D].
+func (t Transformer) AfterAttention(i int, x, a *Node) *Node {
+	x = t.keep(KeepProducts, Add(x, t.linear(i, "self_attn.o_proj", a)))
+
+	h := t.Norm(llama.LayerName(i, "post_attention_layernorm"), x)
+	gate := t.keep(KeepProducts, t.linear(i, "mlp.gate_proj", h)) // [N, F]
+	up := t.keep(KeepProducts, t.linear(i, "mlp.up_proj", h))
+	return Add(x, t.linear(i, "mlp.down_proj", Mul(Mul(gate, Sigmoid(gate)), up)))
+}
+
+// linear is the linear layer called module of block i.
+func (t Transformer) linear(i int, module string, x *Node) *Node {
+	name := llama.LayerName(i, module)
+	return t.Linear(name, x, t.LinearWeight(name))
 }
 
 // rowsFrom drops the first rows of x.

@@ -89,6 +89,13 @@ func Multiply(products int, product func(i int) Product, m, n, k int) {
 	})
 }
 
+// Compute computes one product, on the processor that calls it.
+func (p Product) Compute(m, n, k int) {
+	if m*n > 0 {
+		multiply(p, 0, m, 0, n, n, k)
+	}
+}
+
 // scratch holds what a task copies: a panel of B, rows of A, and a tile's edge.
 type scratch struct {
 	panel [depth * tileColumns]float32

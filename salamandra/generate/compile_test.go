@@ -55,16 +55,16 @@ func TestCompileLeavesNothing(t *testing.T) {
 		}
 		var steps []int
 		err := g.Compile(t.Context(), func(_ string, done, total int64) {
-			if total != 11 { // 5 of one row and 6 of three
-				t.Errorf("%d programs, want 11", total)
+			if total != 16 { // 8 of one row and 8 of three
+				t.Errorf("%d programs, want 16", total)
 			}
 			steps = append(steps, int(done))
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if exact := b.Capabilities().DynamicShapes == compute.DynamicShapesNative; !exact && !slices.Equal(steps, sequence(11)) {
-			t.Errorf("progress %v, want 1 to 11", steps)
+		if exact := b.Capabilities().DynamicShapes == compute.DynamicShapesNative; !exact && !slices.Equal(steps, sequence(16)) {
+			t.Errorf("progress %v, want 1 to 16", steps)
 		} else if exact {
 			return // where programs cost nothing, none are compiled ahead
 		}
@@ -154,7 +154,7 @@ func TestCompileStops(t *testing.T) {
 }
 
 // TestFirstAnswerCompilesFew: on XLA's CPU the first answer waits for two programs of
-// the prefix and three of a step, which later steps use as well, however many blocks
+// the prefix and four of a step, which later steps use as well, however many blocks
 // there are; a second answer for none.
 func TestFirstAnswerCompilesFew(t *testing.T) {
 	b := salamandratest.XLA(t)
@@ -180,8 +180,8 @@ func TestFirstAnswerCompilesFew(t *testing.T) {
 			if _, err := g.Do(t.Context(), request(prompt, 3)); err != nil {
 				t.Fatal(err)
 			}
-			if n := g.Compiled(); n != 5 {
-				t.Errorf("%d layers: %d programs after answer %d, want 5", layers, n, answer+1)
+			if n := g.Compiled(); n != 6 {
+				t.Errorf("%d layers: %d programs after answer %d, want 6", layers, n, answer+1)
 			}
 		}
 	}

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/gomlx/gomlx/core/tensors"
+
+	"github.com/impulse-salamandra/finetune/salamandra"
 )
 
 // Start here. One goroutine, which exists only while there are requests, runs
@@ -25,9 +28,14 @@ import (
 type engine struct {
 	rows     []*row // by place in the cache, Slots of them; nil where free
 	cache    kvCache
-	turn     int // the row that the next step is made for
+	spare    []*stretch // of rows that have ended
+	turn     int        // the row that the next step is made for
 	replaced []*variant
+	paces    []*pace // of steps of one row, and of as many as there are
 }
+
+// pace is that of steps of so many rows.
+func (e *engine) pace(width int) *pace { return e.paces[min(width, len(e.paces))-1] }
 
 // run is the loop.
 func (g *Generator) run() {
@@ -35,6 +43,13 @@ func (g *Generator) run() {
 	if e.rows == nil {
 		e.rows = make([]*row, max(g.Slots, 1))
 		e.cache.model = g.model
+		for _, w := range []int{1, len(e.rows)} {
+			p := &pace{w: w}
+			if !exact(g.model) {
+				p.took = map[size]float64{}
+			}
+			e.paces = append(e.paces, p)
+		}
 	}
 	for {
 		tasks, v, closed := g.next()
@@ -74,8 +89,11 @@ func (g *Generator) next() ([]*task, *variant, bool) {
 	tasks := append([]*task{}, g.waiting[:n]...)
 	g.waiting = slices.Delete(g.waiting, 0, n)
 	idle := len(e.active()) == 0
-	if idle && n <= 1 && (e.cache.w > 1 || e.cache.m > g.buckets().room(1)) {
-		e.cache.free() // the next request may be alone
+	if idle && n <= 1 { // the next request may be alone
+		if e.cache.w > 1 || e.cache.m > g.buckets(g.variant).room(1) {
+			e.cache.free()
+		}
+		e.spare = e.spare[:min(1, len(e.spare))]
 	}
 	if idle && n == 0 {
 		g.running = false
@@ -134,6 +152,9 @@ func (g *Generator) admit(t *task, v *variant) error {
 	}
 	v.rows++
 	v.ngrams.learnFrom(t.Prompt, r.out.CachedTokens)
+	if g.programs.onHost(v.adapter) {
+		r.kv = g.engine.stretch()
+	}
 	g.engine.rows[r.at] = r
 	forced, err := r.force()
 	r.pending = slices.Concat(t.Prompt[r.out.CachedTokens:], forced)
@@ -143,9 +164,25 @@ func (g *Generator) admit(t *task, v *variant) error {
 	return nil
 }
 
+// stretch is an empty one for a row that begins.
+func (e *engine) stretch() *stretch {
+	if last := len(e.spare) - 1; last >= 0 {
+		s := e.spare[last]
+		e.spare = e.spare[:last]
+		return s
+	}
+	return newStretch(&e.cache.model.Config, stretchRoom)
+}
+
+// stretchRoom is how many tokens a row has room for at first.
+const stretchRoom = 256
+
 // remove ends a request and frees its place.
 func (e *engine) remove(r *row, err error) {
 	e.rows[r.at] = nil
+	if r.kv != nil {
+		e.spare = append(e.spare, r.kv)
+	}
 	r.variant.rows--
 	if r.prefix != nil {
 		r.prefix.rows--
@@ -153,8 +190,8 @@ func (e *engine) remove(r *row, err error) {
 	r.finish(err)
 }
 
-// lane returns rows that can be computed together, in turn: those of one variant
-// that have one prefix, or none.
+// lane returns rows that can be computed together, in turn: those of one variant, and
+// where programs take the prefix those that have one, or none.
 func (e *engine) lane() (rows []*row, p *prefix) {
 	var first *row
 	for i := range e.rows {
@@ -165,6 +202,9 @@ func (e *engine) lane() (rows []*row, p *prefix) {
 	}
 	if first == nil {
 		return nil, nil
+	}
+	if first.kv != nil {
+		return slices.DeleteFunc(e.active(), func(r *row) bool { return r.variant != first.variant }), nil
 	}
 	p = first.prefix
 	for _, r := range e.active() {
@@ -210,14 +250,15 @@ func (g *Generator) step() {
 func (g *Generator) compute(rows []*row, p *prefix) error {
 	e := &g.engine
 	chunk, width := e.chunk(rows)
-	size := g.draft(rows, chunk, width)
-	if p == nil {
+	b := g.buckets(rows[0].variant)
+	size := b.draft(rows, chunk, width, g.SpeculativeTokens, e.pace(width))
+	if p == nil && !b.host {
 		var err error
 		if p, err = g.filler(rows[0].variant); err != nil {
 			return err
 		}
 	}
-	shape, err := g.shape(rows, chunk, width, size, p)
+	shape, err := e.shape(b, rows, chunk, width, size, p)
 	if err != nil {
 		return err
 	}
@@ -225,17 +266,14 @@ func (g *Generator) compute(rows []*row, p *prefix) error {
 	if err := l.fillMasks(rows); err != nil {
 		return err
 	}
-	var prefixKV []*tensors.Tensor
-	if p != nil {
-		prefixKV = p.tensors
-	}
-	out, err := g.programs.runStep(rows[0].variant.adapter, l, &e.cache, prefixKV)
+	compiled, begun := g.programs.compiled(), time.Now()
+	out, err := g.execute(b, rows[0].variant.adapter, l, p)
 	if err != nil {
 		return err
 	}
 	defer out.free()
-	if err := e.cache.write(g.programs, out.kv, l.places); err != nil {
-		return err
+	if compiled == g.programs.compiled() {
+		e.pace(width).note(shape.size, time.Since(begun).Seconds())
 	}
 	scores := &scores{result: out, layout: l, v: g.model.Config.VocabSize}
 	for i, r := range rows {
@@ -252,10 +290,30 @@ func (g *Generator) compute(rows []*row, p *prefix) error {
 	return nil
 }
 
+// execute runs a step and keeps its keys and values.
+func (g *Generator) execute(b buckets, a salamandra.Adapter, l *layout, p *prefix) (stepResult, error) {
+	if b.host {
+		return g.programs.runParts(a, l)
+	}
+	var prefixKV []*tensors.Tensor
+	if p != nil {
+		prefixKV = p.tensors
+	}
+	out, err := g.programs.runStep(a, l, &g.engine.cache, prefixKV)
+	if err != nil {
+		return out, err
+	}
+	if err := g.engine.cache.write(g.programs, out.kv, l.places); err != nil {
+		out.free()
+		return out, err
+	}
+	return out, nil
+}
+
 // chunk returns the most pending tokens of a row in the next step, and for how
 // many rows it is made.
 func (e *engine) chunk(rows []*row) (chunk, width int) {
-	alone := !slices.ContainsFunc(e.rows[1:], func(r *row) bool { return r != nil }) && e.cache.w <= 1
+	alone := len(e.active()) == 1 && (rows[0].kv != nil || rows[0].at == 0 && e.cache.w <= 1)
 	switch {
 	case alone:
 		return chunkAlone, 1
@@ -267,16 +325,30 @@ func (e *engine) chunk(rows []*row) (chunk, width int) {
 
 // shape returns the shape of a step and makes room for it in the cache. Drafted
 // is the size that the drafts were made for.
-func (g *Generator) shape(rows []*row, chunk, width int, drafted size, p *prefix) (stepShape, error) {
-	c, b := &g.engine.cache, g.buckets()
+func (e *engine) shape(b buckets, rows []*row, chunk, width int, drafted size, p *prefix) (stepShape, error) {
+	c := &e.cache
 	var least size
-	room := 0
+	room, choices := 0, 0
 	for _, r := range rows {
 		n := min(len(r.pending), chunk)
+		if len(r.pending) <= chunk {
+			choices += 1 + len(r.draft)
+		}
 		for _, d := range r.draft {
 			n += len(d)
 		}
 		least.n, least.s, room = least.n+n, max(least.s, n), max(room, r.length+n)
+		if r.kv != nil && r.length+n > r.kv.room {
+			r.kv.grow(max(r.length+n, 2*r.kv.room))
+		}
+	}
+	if b.host {
+		s := stepShape{w: width, size: drafted}
+		if b.exact {
+			s.size = b.size(width, least)
+		}
+		s.r = b.chosen(choices, s.n, width)
+		return s, nil
 	}
 	if err := c.grow(max(width, c.w), b.room(max(room, c.m))); err != nil {
 		return stepShape{}, err
@@ -285,7 +357,7 @@ func (g *Generator) shape(rows []*row, chunk, width int, drafted size, p *prefix
 	if b.exact {
 		s.size = b.size(s.w, least)
 	}
-	s.r = b.choices(s.n, s.w)
+	s.r = b.chosen(choices, s.n, s.w)
 	if p != nil {
 		s.p = p.places
 	}

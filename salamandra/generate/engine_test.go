@@ -177,7 +177,8 @@ func TestPrefixesDropped(t *testing.T) {
 	defer g.Close()
 	c := m.Config
 	const length = 64
-	each := int64(2*c.NumHiddenLayers*c.NumKeyValueHeads*c.HeadDim*length) * 4
+	wide := (c.HeadDim + 15) / 16 * 16 // values lie in panels
+	each := int64(c.NumHiddenLayers*c.NumKeyValueHeads*(c.HeadDim+wide)*length) * 4
 	g.PrefixBytes = each*2 + each/2
 	prompt := func(id int32) []int32 { return slices.Repeat([]int32{id}, length) }
 	ask := func(id int32, cached int) {

@@ -7,15 +7,7 @@ import (
 
 // Compiled counts the programs that were compiled for g and the generators it
 // shares them with.
-func (g *Generator) Compiled() int {
-	g.programs.mu.Lock()
-	defer g.programs.mu.Unlock()
-	n := 0
-	for _, p := range g.programs.known {
-		n += p.Compiled()
-	}
-	return n
-}
+func (g *Generator) Compiled() int { return g.programs.compiled() }
 
 // KeptBytes is the memory of the prefixes of g, which must have no requests.
 func (g *Generator) KeptBytes() int64 {
@@ -53,8 +45,8 @@ func (g *Generator) Hold(requests int) (wait func() error, err error) {
 	return func() error { _, err := t.wait(); return err }, nil
 }
 
-// CacheRows is how many rows the cache has, of a generator without requests.
-func (g *Generator) CacheRows() int { return g.engine.cache.w }
+// CacheRows is how many rows there is a cache for, of a generator without requests.
+func (g *Generator) CacheRows() int { return max(g.engine.cache.w, len(g.engine.spare)) }
 
 // GPUGroup is gpuGroup.
 var GPUGroup = gpuGroup

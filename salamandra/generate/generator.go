@@ -38,14 +38,14 @@ type Generator struct {
 	MaxLength int
 	// PrefixBytes bounds the memory of the prefix cache, 1 GiB by default. A
 	// prefix takes 2 · layers · key heads · head size numbers of the model's
-	// dtype for each token, 216 KiB in Salamandra 2B. The least recently used are
+	// dtype for each token, of float32 on a CPU: 216 KiB in Salamandra 2B on a GPU. The least recently used are
 	// dropped; the one computed last, and those in use, are kept in any case.
 	PrefixBytes int64
-	// SpeculativeTokens is how many tokens of one request a step has places for
-	// at least, certain and drafted ones together, 16 by default. Drafts are
-	// predicted from earlier tokens, of other requests too, and are kept as far as
-	// the model chooses the same, so that answers do not depend on them. 0 turns
-	// speculation off.
+	// SpeculativeTokens is how many tokens of one request a step has at most,
+	// certain and drafted ones together, once drafts are among them; 32 by default.
+	// Drafts are predicted from earlier tokens, of other requests too, as far as they
+	// are likely enough to save time, and are kept as far as the model chooses the
+	// same, so that answers do not depend on them. 0 turns speculation off.
 	SpeculativeTokens int
 
 	model    *salamandra.Model
@@ -103,7 +103,7 @@ var (
 // [Generator.Swap] drops what was computed with the old ones.
 func New(m *salamandra.Model, adapter salamandra.Adapter) *Generator {
 	g := &Generator{
-		Slots: 8, PrefixBytes: 1 << 30, SpeculativeTokens: 16,
+		Slots: 8, PrefixBytes: 1 << 30, SpeculativeTokens: 32,
 		model: m, programs: newPrograms(m), variant: &variant{adapter: adapter}, prefixPlaces: -1,
 	}
 	g.idle.L = &g.mu
@@ -168,6 +168,7 @@ func (g *Generator) Close() {
 	}
 	g.engine.retire(append(g.takeRetired(), g.variant))
 	g.engine.cache.free()
+	g.engine.spare = nil
 	g.programs.close()
 }
 
@@ -325,8 +326,14 @@ func exact(m *salamandra.Model) bool {
 	return m.Backend().Capabilities().DynamicShapes == compute.DynamicShapesNative
 }
 
-// buckets are the sizes that steps have now. It is for the engine, and for holders
-// of mu.
-func (g *Generator) buckets() buckets {
-	return buckets{exact: exact(g.model), limit: g.limit(), prefix: g.prefixPlaces}
+// buckets are the sizes that steps have now with a variant. It is for the engine, and
+// for holders of mu.
+func (g *Generator) buckets(v *variant) buckets {
+	b := buckets{exact: exact(g.model), host: g.programs.onHost(v.adapter), limit: g.limit(), prefix: g.prefixPlaces}
+	if b.exact {
+		c := &g.model.Config
+		block := c.HeadDim*(2*c.NumAttentionHeads+2*c.NumKeyValueHeads) + 3*c.IntermediateSize // times HiddenSize
+		b.choice = float64(c.VocabSize) / float64(c.NumHiddenLayers*block)
+	}
+	return b
 }

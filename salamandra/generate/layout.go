@@ -12,6 +12,7 @@ type layout struct {
 	masks   []uint32 // [R, words], the tokens allowed at each choice, 32 in a word
 
 	places []place // of each token in the cache
+	rows   []seen  // what the tokens of each row see, where the host computes attention
 	taken  []int   // of each row's pending tokens, those that are in the step
 	first  []int   // the first choice of each row, -1 for none: a long prompt goes on
 
@@ -26,7 +27,7 @@ type parts[T any] struct {
 	back      T // [N], the place of each token among the W*S
 	lengths   T // [W], tokens in the cache
 	seen      T // [N], tokens of the prefix that the row begins with
-	last      T // [R], tokens whose successor is chosen
+	last      T // [R], tokens whose successor is chosen; the last part, which blocks do without
 }
 
 // cut takes the parts of a shape off a vector.
@@ -59,7 +60,18 @@ func newLayout(s stepShape, rows []*row, chunk, vocabulary int) *layout {
 
 // add lays out n pending tokens of a row and, if those are all, its draft.
 func (l *layout) add(r *row, n int) {
-	l.lengths[r.at] = int32(r.length)
+	first := l.tokens
+	if r.kv != nil {
+		defer func() {
+			own := seen{from: first, n: l.tokens - first, begun: r.out.CachedTokens, own: r.kv, length: r.length}
+			if r.prefix != nil {
+				own.prefix = r.prefix.kv
+			}
+			l.rows = append(l.rows, own)
+		}()
+	} else {
+		l.lengths[r.at] = int32(r.length)
+	}
 	at := l.run(r, 0, r.pending[:n])
 	l.taken = append(l.taken, n)
 	if n < len(r.pending) {
@@ -77,11 +89,14 @@ func (l *layout) add(r *row, n int) {
 // run lays out tokens of a row that follow the first at ones.
 func (l *layout) run(r *row, at int, ids []int32) int {
 	for _, id := range ids {
-		t, seat := l.tokens, r.at*l.s+at
+		t := l.tokens
 		l.ids[t], l.positions[t] = id, int32(r.out.CachedTokens+r.length+at)
 		l.seen[t] = int32(r.out.CachedTokens)
-		l.seats[seat], l.back[t] = int32(t), int32(seat)
-		l.places = append(l.places, place{r.at, r.length + at})
+		if l.s > 0 {
+			seat := r.at*l.s + at
+			l.seats[seat], l.back[t] = int32(t), int32(seat)
+			l.places = append(l.places, place{r.at, r.length + at})
+		}
 		l.tokens, at = t+1, at+1
 	}
 	return at

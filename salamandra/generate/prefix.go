@@ -26,7 +26,8 @@ const recentPrompts = 8
 type prefix struct {
 	ids     []int32
 	places  int               // P, len(ids) rounded up
-	tensors []*tensors.Tensor // two per layer, [K, 1, P, D]
+	tensors []*tensors.Tensor // two per layer, [K, 1, P, D]; none where the host has them
+	kv      *stretch
 	bytes   int64
 	rows    int // requests under way that begin with it
 }
@@ -138,7 +139,7 @@ func (g *Generator) fixPrefixes(v *variant) error {
 	g.mu.Lock()
 	warmed, places := slices.Clone(g.warmed), max(g.prefixPlaces, 0)
 	for _, ids := range warmed {
-		places = max(places, g.buckets().prefixPlaces(len(ids)))
+		places = max(places, g.buckets(v).prefixPlaces(len(ids)))
 	}
 	g.prefixPlaces = places
 	g.mu.Unlock()
@@ -173,12 +174,20 @@ func (g *Generator) filler(v *variant) (*prefix, error) {
 
 // computePrefix runs a prefix through the model.
 func (g *Generator) computePrefix(v *variant, ids []int32) (*prefix, error) {
-	places := g.buckets().prefixPlaces(len(ids))
+	places := g.buckets(v).prefixPlaces(len(ids))
 	out, err := g.programs.runPrefix(v.adapter, ids, places)
 	if err != nil {
 		return nil, err
 	}
-	p := &prefix{ids: slices.Clone(ids), places: places, tensors: out}
+	p := &prefix{ids: slices.Clone(ids), places: places}
+	if g.programs.onHost(v.adapter) {
+		if p.kv, err = stretchOf(&g.model.Config, out, len(ids)); err != nil {
+			return nil, err
+		}
+		p.bytes = p.kv.bytes()
+		return p, nil
+	}
+	p.tensors = out
 	for _, t := range out {
 		p.bytes += t.ByteSize()
 	}

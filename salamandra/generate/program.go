@@ -53,6 +53,16 @@ func (ps *programs) close() {
 	clear(ps.known)
 }
 
+// compiled is how many programs were compiled.
+func (ps *programs) compiled() (n int) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for _, p := range ps.known {
+		n += p.Compiled()
+	}
+	return n
+}
+
 // maker makes a program; they are methods of a model.
 type maker func(name string, a salamandra.Adapter, build func(t salamandra.Transformer, args []*Node) []*Node) (*salamandra.Program, error)
 
@@ -107,7 +117,7 @@ func (ps *programs) ends(name string, _ salamandra.Adapter, build func(t salaman
 // takes to call it. It is 0 where a step is one program.
 func (ps *programs) together(a salamandra.Adapter) int {
 	switch {
-	case exact(ps.model) || ps.model.Shards() > 1 || !ps.model.Uniform() || a != nil && !a.Uniform():
+	case ps.model.Shards() > 1 || !ps.model.Uniform() || a != nil && !a.Uniform():
 		return 0
 	case hostWrites(ps.model):
 		return 1
@@ -129,6 +139,12 @@ func gpuGroup(blocks int) int {
 		}
 	}
 	return 0
+}
+
+// onHost reports whether the host keeps keys and values and computes attention, between
+// the programs of a step: on a CPU. See blocks.go.
+func (ps *programs) onHost(a salamandra.Adapter) bool {
+	return hostWrites(ps.model) && ps.together(a) == 1
 }
 
 // call is a program and what it takes beside weights and adapter.
@@ -337,7 +353,12 @@ func (ps *programs) prefix(a salamandra.Adapter, p int) (parts stepPrograms, err
 	blocks := func(t salamandra.Transformer, x *Node) []*Node {
 		layout := salamandra.SharedPrefix{B: 1, S: p}
 		all := make([]*Node, 1)
-		t.KeysValues = func(k, v *Node) { all = append(all, rowsOf(k, 1), rowsOf(v, 1)) }
+		t.KeysValues = func(k, v *Node) {
+			if ps.onHost(a) {
+				k, v = ConvertDType(k, dtypes.Float32), ConvertDType(v, dtypes.Float32)
+			}
+			all = append(all, rowsOf(k, 1), rowsOf(v, 1))
+		}
 		all[0] = t.Blocks(x, layout.Positions(x.Graph()), layout)
 		return all
 	}

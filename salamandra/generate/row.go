@@ -13,13 +13,12 @@ type row struct {
 	variant *variant
 	prefix  *prefix // nil for none
 	draw    *rand.Rand
-	at      int     // place in the cache
-	length  int     // tokens in the cache
-	text    []int32 // prompt and answer
-	pending []int32 // tokens to compute before the next choice
-	draft   []run   // what may come after them, computed with them
-	drafted int     // tokens in drafts so far
-	right   int     // of these, how many came true
+	at      int      // place in the cache
+	length  int      // tokens in the cache
+	kv      *stretch // the cache where the host has it
+	text    []int32  // prompt and answer
+	pending []int32  // tokens to compute before the next choice
+	draft   []run    // what may come after them, computed with them
 	ended   bool
 }
 
@@ -31,9 +30,6 @@ type run []int32
 func (r *row) advance(s *scores, i int) error {
 	draft := r.draft
 	r.draft = nil
-	for _, d := range draft {
-		r.drafted += len(d)
-	}
 	for {
 		id, err := s.choose(r, i)
 		if err != nil {
@@ -48,7 +44,6 @@ func (r *row) advance(s *scores, i int) error {
 			return nil
 		}
 		r.length += len(tokens)
-		r.right += len(tokens)
 		draft, i = draft[1:], i+1
 	}
 }
@@ -62,6 +57,7 @@ func (r *row) take(id int32) (run, error) {
 	if len(r.out.IDs) == r.out.ForcedTokens {
 		r.out.FirstToken = time.Since(r.start)
 	}
+	r.variant.ngrams.chosen(r.text, id)
 	if err := r.append(id); err != nil || r.ended {
 		return nil, err
 	}

@@ -115,7 +115,9 @@ func TestAdaptersShareProgramsWhenFilledUp(t *testing.T) {
 				require.Positive(t, one)
 			}
 		}
-		require.Equal(t, one, padded.compiled.Load(), "compiled by a swap")
+		if b.Capabilities().DynamicShapes != compute.DynamicShapesNative { // there steps of each length have their own
+			require.Equal(t, one, padded.compiled.Load(), "compiled by a swap")
+		}
 		require.Greater(t, plain.compiled.Load(), one, "without that, another structure needs programs of its own")
 	})
 }
