@@ -16,9 +16,13 @@
 //	engine.go      the loop: admit, step, retire
 //	prefix.go      the prefix cache
 //	speculate.go   drafts of the tokens that may come next
+//	pace.go        how long steps take
 //	shape.go       the few shapes that steps are rounded up to
 //	layout.go      where each token of a step goes, and the token masks
 //	program.go     the compiled programs
+//	blocks.go      those of a step on a CPU, with attention by the host between them
+//	attend.go      the host's attention
+//	stretch.go     keys and values in the host's memory
 //	compile.go     compiling them ahead of time
 //	cache.go       keys and values of the rows
 //	sampling.go    the choice of a token from the logits
