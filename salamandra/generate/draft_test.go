@@ -28,7 +28,7 @@ func drafting(came, of int) *row {
 func TestDraftsAreWorthIt(t *testing.T) {
 	b := buckets{exact: true, limit: 1000}
 	steps := func(fixed float64) *pace {
-		p := &pace{w: 1}
+		p := &pace{w: 1, guess: 16}
 		for i := range 200 {
 			n := 1 + i%40
 			p.note(size{n, n}, fixed+float64(n))

@@ -44,11 +44,7 @@ func (g *Generator) run() {
 		e.rows = make([]*row, max(g.Slots, 1))
 		e.cache.model = g.model
 		for _, w := range []int{1, len(e.rows)} {
-			p := &pace{w: w}
-			if !exact(g.model) {
-				p.took = map[size]float64{}
-			}
-			e.paces = append(e.paces, p)
+			e.paces = append(e.paces, newPace(g.model, w))
 		}
 	}
 	for {

@@ -1,26 +1,41 @@
 package generate
 
-// pace is how long steps of one row, or of several, take.
+import "github.com/impulse-salamandra/finetune/salamandra"
+
+// pace is how long steps of one row, or of several, take. It is measured on the Go
+// backend, where a token's result is the same, to the last bit, in a step of any size.
+// On XLA it is not, and the same requests are to take the same steps: there the guess
+// stays.
 type pace struct {
-	w     int              // rows
-	took  map[size]float64 // seconds of late, of the few sizes that there are; nil where there are many
-	n     float64          // and a straight line: of 1, cost, its square, seconds, seconds times cost
-	x, xx float64          // the sums over the steps of late
+	w     int     // rows
+	guess float64 // what a step costs beside its tokens, in tokens, while little is known
+	fixed bool    // nothing is measured
+	n     float64 // a straight line: of 1, cost, its square, seconds, seconds times cost
+	x, xx float64 // the sums over the steps of late
 	y, xy float64
 }
 
 const (
 	paceKept   = 0.98 // of the sums, at each step
-	paceGuess  = 16   // what a step costs beside its tokens, in tokens, while little is known
 	paceWeight = 2    // of the guess, in steps
 )
 
+// newPace is that of steps of w rows of a model. The guesses are of SmolLM2 on
+// processors, and of a 7B on an H100 by its bandwidth and half its speed.
+func newPace(m *salamandra.Model, w int) *pace {
+	switch {
+	case exact(m):
+		return &pace{w: w, guess: 16}
+	case m.Backend().HasSharedBuffers():
+		return &pace{w: w, guess: 64, fixed: true}
+	}
+	return &pace{w: w, guess: 128, fixed: true}
+}
+
 // note takes a step into account.
 func (p *pace) note(z size, seconds float64) {
-	if old, ok := p.took[z]; ok {
-		p.took[z] = old + (seconds-old)/8
-	} else if p.took != nil {
-		p.took[z] = seconds
+	if p.fixed {
+		return
 	}
 	for _, sum := range []*float64{&p.n, &p.x, &p.xx, &p.y, &p.xy} {
 		*sum *= paceKept
@@ -47,9 +62,6 @@ func (p *pace) tokens(z size) float64 {
 
 // cost is what a step of a size takes, in seconds once there were some.
 func (p *pace) cost(z size) float64 {
-	if seconds, ok := p.took[z]; ok {
-		return seconds
-	}
 	fixed, token := p.line()
 	return fixed + token*p.tokens(z)
 }
@@ -64,11 +76,11 @@ func (p *pace) token() float64 {
 // what 256 do, and what a token takes.
 func (p *pace) line() (fixed, token float64) {
 	if p.n == 0 {
-		return paceGuess, 1
+		return p.guess, 1
 	}
-	q, unit := *p, p.y/(p.n*paceGuess+p.x)
+	q, unit := *p, p.y/(p.n*p.guess+p.x)
 	for _, x := range []float64{1, 64} {
-		q.add(paceWeight, x, (paceGuess+x)*unit)
+		q.add(paceWeight, x, (p.guess+x)*unit)
 	}
 	mean := q.y / q.n
 	token = (q.n*q.xy - q.x*q.y) / (q.n*q.xx - q.x*q.x)

@@ -10,7 +10,7 @@ import (
 func TestPace(t *testing.T) {
 	for _, unit := range []float64{1e-3, 1e-2} {
 		for _, fixed := range []float64{8, 60} {
-			p := &pace{w: 1}
+			p := &pace{w: 1, guess: 16}
 			for i := range 200 {
 				n := 1 + i*7%90
 				p.note(size{n, n}, unit*(fixed+float64(n)))
@@ -33,7 +33,7 @@ func TestPaceBounds(t *testing.T) {
 		"nothing but tokens": func(n float64) float64 { return n }, "the same for all": func(float64) float64 { return 1 },
 		"less for more": func(n float64) float64 { return 1 / n }, "none": func(float64) float64 { return 0 },
 	} {
-		p := &pace{w: 8}
+		p := &pace{w: 8, guess: 16}
 		for i := range 100 {
 			n := 1 + i%50
 			p.note(size{n, 4}, seconds(float64(n)))
@@ -45,17 +45,16 @@ func TestPaceBounds(t *testing.T) {
 	}
 }
 
-// TestPaceOfSizes: where there are few sizes each has its own cost.
-func TestPaceOfSizes(t *testing.T) {
-	p := &pace{w: 1, took: map[size]float64{}}
+// TestPaceIsFixed: where a step's size changes the bits of its results, what steps took
+// decides nothing.
+func TestPaceIsFixed(t *testing.T) {
+	p := &pace{w: 1, guess: 64, fixed: true}
+	before := p.cost(size{16, 16})
 	for range 30 {
-		p.note(size{1, 1}, 0.03)
 		p.note(size{16, 16}, 0.1)
+		p.note(size{64, 64}, 5)
 	}
-	if one, many := p.cost(size{1, 1}), p.cost(size{16, 16}); math.Abs(one-0.03) > 1e-9 || math.Abs(many-0.1) > 1e-9 {
-		t.Errorf("%v and %v, want 0.03 and 0.1", one, many)
-	}
-	if more := p.cost(size{64, 64}); more <= 0.1 {
-		t.Errorf("64 tokens cost %v, 16 cost 0.1", more)
+	if after := p.cost(size{16, 16}); after != before || p.cost(size{64, 64}) <= after {
+		t.Errorf("16 tokens cost %v, before %v, 64 %v", after, before, p.cost(size{64, 64}))
 	}
 }
