@@ -21,24 +21,18 @@ type stepParts struct{ embed, before, after, head call }
 // parts returns the programs of a step by blocks, which depend on the number of tokens
 // and choices alone.
 func (ps *programs) parts(a salamandra.Adapter, s stepShape) (p stepParts, err error) {
-	config := &ps.model.Config
-	x, attended := shapes.Make(ps.model.DType(), s.n, config.HiddenSize), attendedShape(config, s.n)
-	p.embed.takes = []shapes.Shape{ps.model.TokensShape(s.n)}
-	if p.embed.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("embed N=%d", s.n), embed); err != nil {
+	if p.embed, err = ps.embed(s.n); err != nil {
 		return p, err
 	}
-	p.before.takes = []shapes.Shape{x, shapes.Make(dtypes.Int32, s.n)}
-	p.after.takes = []shapes.Shape{x, attended}
-	p.head.takes = []shapes.Shape{x, shapes.Make(dtypes.Int32, s.r), shapes.Make(dtypes.Uint32, s.r, maskWords(config.VocabSize))}
+	p.before.takes = []shapes.Shape{ps.states(s.n), shapes.Make(dtypes.Int32, s.n)}
 	if p.before.Program, err = ps.get(ps.some(1), a, fmt.Sprintf("before attention N=%d", s.n), beforeAttention); err != nil {
 		return p, err
 	}
+	p.after.takes = []shapes.Shape{ps.states(s.n), attendedShape(&ps.model.Config, s.n)}
 	if p.after.Program, err = ps.get(giving(0, 1, ps.some(1)), a, fmt.Sprintf("after attention N=%d", s.n), afterAttention); err != nil {
 		return p, err
 	}
-	p.head.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("head N=%d R=%d", s.n, s.r), func(t salamandra.Transformer, args []*Node) []*Node {
-		return choose(t, args[0], args[1], args[2])
-	})
+	p.head, err = ps.head(s.n, s.r)
 	return p, err
 }
 

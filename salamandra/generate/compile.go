@@ -20,10 +20,11 @@ import (
 
 // Compile compiles ahead of time the programs that most requests ask for: steps of
 // one request and of Slots, of every size, for up to 512 tokens of a request behind
-// its prefix, on a CPU for any number. It runs them once too, for up to ten seconds, since executors make some
-// of what they need only then. After it no such request waits for the compiler, unless
-// a longer prefix is warmed or [Generator.Swap] brings an adapter of another structure.
-// [Generator.CompileRest] does the same for longer ones. Requests may run meanwhile.
+// its prefix, on a CPU for any number. It runs them once too, for up to ten seconds,
+// since executors make some of what they need only then. After it no such request waits
+// for the compiler, unless a longer prefix is warmed or [Generator.Swap] brings an
+// adapter of another structure. [Generator.CompileRest] does the same for longer ones.
+// Requests may run meanwhile.
 //
 // Warm the prefixes first: from here on all prefixes have the length of the
 // longest one, and what is found by itself that prompts share is kept up to that
@@ -257,8 +258,8 @@ func (ps *programs) layers(w, places, layers int) []shapes.Shape {
 }
 
 // writeProgram is the program that puts the keys and values of n tokens, of some
-// layers, into their cache of w rows of m places. Its arguments are the token that goes to each
-// place, [W*M] int32, -1 for none; keys and values [2·L, N, K, D]; and the cache.
+// layers, into their cache of w rows of m places. Its arguments are the token that goes
+// to each place, [W*M] int32, -1 for none; keys and values [2·L, N, K, D]; and the cache.
 func (ps *programs) writeProgram(w, m, n int) (*salamandra.Program, error) {
 	make := ps.ends // it has no use for weights
 	if ps.model.Shards() > 1 {

@@ -37,9 +37,10 @@ type Generator struct {
 	// the model's context, which is the default.
 	MaxLength int
 	// PrefixBytes bounds the memory of the prefix cache, 1 GiB by default. A
-	// prefix takes 2 · layers · key heads · head size numbers of the model's
-	// dtype for each token, of float32 on a CPU: 216 KiB in Salamandra 2B on a GPU. The least recently used are
-	// dropped; the one computed last, and those in use, are kept in any case.
+	// prefix takes 2 · layers · key heads · head size numbers for each token, of
+	// float32 on a CPU and of the model's dtype elsewhere: 216 KiB in Salamandra 2B
+	// on a GPU. The least recently used are dropped; the one computed last, and
+	// those in use, are kept in any case.
 	PrefixBytes int64
 	// SpeculativeTokens is how many tokens of one request a step has at most,
 	// certain and drafted ones together, once drafts are among them; 32 by default.

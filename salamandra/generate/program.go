@@ -143,9 +143,7 @@ func gpuGroup(blocks int) int {
 
 // onHost reports whether the host keeps keys and values and computes attention, between
 // the programs of a step: on a CPU. See blocks.go.
-func (ps *programs) onHost(a salamandra.Adapter) bool {
-	return hostWrites(ps.model) && ps.together(a) == 1
-}
+func (ps *programs) onHost(a salamandra.Adapter) bool { return ps.together(a) == 1 }
 
 // call is a program and what it takes beside weights and adapter.
 type call struct {
@@ -161,34 +159,53 @@ func (ps *programs) step(a salamandra.Adapter, s stepShape) (p stepPrograms, err
 	n := 0
 	cut(s, func(k int) int { n += k; return n })
 	numbers := shapes.Make(dtypes.Int32, n)
-	masks := shapes.Make(dtypes.Uint32, s.r, maskWords(ps.model.Config.VocabSize))
 	group := ps.together(a)
 	if group == 0 {
 		p.head.Program, err = ps.get(ps.made.NewProgram, a, s.String(), s.build)
-		p.head.takes = append([]shapes.Shape{ps.model.TokensShape(s.n), numbers, masks}, ps.caches(s, ps.model.Config.NumHiddenLayers)...)
+		p.head.takes = append([]shapes.Shape{ps.model.TokensShape(s.n), numbers, ps.masks(s.r)}, ps.caches(s, ps.model.Config.NumHiddenLayers)...)
 		return p, err
 	}
-	x := shapes.Make(ps.model.DType(), s.n, ps.model.Config.HiddenSize)
-	name := s.String()
-	p.embed.takes = []shapes.Shape{ps.model.TokensShape(s.n)}
-	p.blocks.takes = append([]shapes.Shape{x, numbers}, ps.caches(s, group)...)
-	p.head.takes = []shapes.Shape{x, shapes.Make(dtypes.Int32, s.r), masks}
-	if p.embed.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("embed N=%d", s.n), embed); err != nil {
+	if p.embed, err = ps.embed(s.n); err != nil {
 		return p, err
 	}
-	if p.blocks.Program, err = ps.get(giving(0, 1, ps.some(group)), a, "blocks "+name, func(t salamandra.Transformer, args []*Node) []*Node {
+	p.blocks.takes = append([]shapes.Shape{ps.states(s.n), numbers}, ps.caches(s, group)...)
+	if p.blocks.Program, err = ps.get(giving(0, 1, ps.some(group)), a, "blocks "+s.String(), func(t salamandra.Transformer, args []*Node) []*Node {
 		x, kv := s.blocks(t, args[0], s.inputs(args[1]), args[2:])
 		return []*Node{x, kv}
 	}); err != nil {
 		return p, err
 	}
-	p.head.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("head N=%d R=%d", s.n, s.r), func(t salamandra.Transformer, args []*Node) []*Node {
-		return choose(t, args[0], args[1], args[2])
-	})
+	p.head, err = ps.head(s.n, s.r)
 	return p, err
 }
 
-func embed(t salamandra.Transformer, args []*Node) []*Node { return []*Node{t.Embed(args[0])} }
+// embed returns the program of what comes before the blocks, for n tokens.
+func (ps *programs) embed(n int) (c call, err error) {
+	c.takes = []shapes.Shape{ps.model.TokensShape(n)}
+	c.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("embed N=%d", n), func(t salamandra.Transformer, args []*Node) []*Node {
+		return []*Node{t.Embed(args[0])}
+	})
+	return c, err
+}
+
+// head returns the program of what comes after the blocks, for n tokens and r choices.
+func (ps *programs) head(n, r int) (c call, err error) {
+	c.takes = []shapes.Shape{ps.states(n), shapes.Make(dtypes.Int32, r), ps.masks(r)}
+	c.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("head N=%d R=%d", n, r), func(t salamandra.Transformer, args []*Node) []*Node {
+		return choose(t, args[0], args[1], args[2])
+	})
+	return c, err
+}
+
+// states is the shape of what goes from block to block, for n tokens.
+func (ps *programs) states(n int) shapes.Shape {
+	return shapes.Make(ps.model.DType(), n, ps.model.Config.HiddenSize)
+}
+
+// masks is the shape of the tokens allowed at r choices.
+func (ps *programs) masks(r int) shapes.Shape {
+	return shapes.Make(dtypes.Uint32, r, maskWords(ps.model.Config.VocabSize))
+}
 
 // stepResult is what a step computes.
 type stepResult struct {
@@ -370,11 +387,10 @@ func (ps *programs) prefix(a salamandra.Adapter, p int) (parts stepPrograms, err
 		})
 		return parts, err
 	}
-	parts.embed.takes = []shapes.Shape{ps.model.TokensShape(p)}
-	parts.blocks.takes = []shapes.Shape{shapes.Make(ps.model.DType(), p, ps.model.Config.HiddenSize)}
-	if parts.embed.Program, err = ps.get(ps.ends, nil, fmt.Sprintf("embed N=%d", p), embed); err != nil {
+	if parts.embed, err = ps.embed(p); err != nil {
 		return parts, err
 	}
+	parts.blocks.takes = []shapes.Shape{ps.states(p)}
 	parts.blocks.Program, err = ps.get(giving(0, 1, ps.some(group)), a, "blocks "+name, func(t salamandra.Transformer, args []*Node) []*Node {
 		return blocks(t, args[0])
 	})
