@@ -119,7 +119,7 @@ func (r *run) makePlan(ctx context.Context) error {
 // [train.ErrMemory] if there is no room.
 func (o *TrainOptions) Memory(d *device.Device, config llama.Config, plans ...*dataset.Plan) (p train.MemoryPlan, err error) {
 	job := train.Job{
-		Model: config, HeadChunk: o.Train.HeadChunk, OnHost: d.Backend.HasSharedBuffers(), ByBlocks: !o.sharded() && !quantize.OnGo(d.Backend), InPlace: d.InPlace, Plans: plans,
+		Model: config, HeadChunk: o.Train.HeadChunk, OnHost: d.Backend.HasSharedBuffers(), InPlace: d.InPlace, Plans: plans,
 		GradientAccumulationSteps: o.Train.GradientAccumulationSteps, Name: o.name,
 		Devices: d.Devices, Shards: max(1, o.Shards), Processes: o.processes(),
 	}
@@ -138,6 +138,11 @@ func (o *TrainOptions) Memory(d *device.Device, config llama.Config, plans ...*d
 	if job.AdapterSize, err = lora.CountParameters(config, o.LoRA); err != nil {
 		return p, err
 	}
+	uniform, err := lora.Uniform(config, o.LoRA)
+	if err != nil {
+		return p, err
+	}
+	job.ByBlocks = uniform && !o.sharded() && !quantize.OnGo(d.Backend)
 	modes := []bool{o.Train.GradientCheckpointing}
 	if o.AutoCheckpointing {
 		modes = []bool{false, true}

@@ -26,6 +26,9 @@ func TestBlockByBlock(t *testing.T) {
 			change(&c)
 			l, err := Inject(m, c, 1)
 			require.NoError(t, err)
+			uniform, err := Uniform(m.Config, c)
+			require.NoError(t, err)
+			require.Equal(t, l.Uniform(), uniform, "without a model")
 			flat := tensors.MustCopyFlatData[float32](l.params)
 			for i := range flat {
 				flat[i] += 0.05 * float32(i%7-3)

@@ -113,6 +113,16 @@ func CountParameters(target Architecture, config Config) (int, error) {
 	return l.size(), nil
 }
 
+// Uniform reports whether an adapter of this configuration would be the same in all
+// blocks of a model of this architecture: see [Layers.Uniform].
+func Uniform(target Architecture, config Config) (bool, error) {
+	if err := config.Validate(); err != nil {
+		return false, err
+	}
+	l, err := newLayers(target, config)
+	return err == nil && l.Uniform(), err
+}
+
 // Attach puts an adapter that was read or trained on a model. Every module of
 // the adapter must be a linear layer of the model, of the same shape, that the
 // adapter's configuration selects, and every selected layer must have one: the
