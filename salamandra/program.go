@@ -132,9 +132,10 @@ func (m *Model) newProgram(name string, adapter Adapter, of part, blocks int, bu
 }
 
 // Gives says that every call gives up n arguments, from number first of those of
-// [Program.Call] on, by [Donate], or all from there on if n is 0: where package xlaplugin is at work, each lies in the
-// same memory as a result of its shape. It is called before the program is compiled, and
-// returns the program. A call that does not give them up costs a copy of each.
+// [Program.Call] on, by [Donate], or all from there on if n is 0: where package
+// xlaplugin is at work, each lies in the same memory as a result of its shape. It is
+// called before the program is compiled, and returns the program. A call that does not
+// give them up costs a copy of each.
 func (p *Program) Gives(first, n int) *Program {
 	first += len(p.model.weights.of(p.part, 0, p.blocks)) + len(p.adapterShapes)
 	if p.part.blockwise() {

@@ -64,7 +64,8 @@ func (t *Trainer) compileEarly(ctx context.Context) (stop func()) {
 }
 
 // upcoming compiles the programs that this process needs from a position on, in the
-// order in which it will. The first is left to the step that waits for it, unless no step begins before all are there.
+// order in which it will. Beside the steps, the first is left to the step that waits
+// for it.
 func (t *Trainer) upcoming(from position) iter.Seq[func()] {
 	return func(yield func(func()) bool) {
 		known := map[batchShape]bool{}
